@@ -1,0 +1,33 @@
+// YAML files and --set overrides to structs, strictly; and back.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "config/run_config.h"
+
+namespace transxssm {
+
+// Reads `file`, applies overrides "a.b=value" in order, checks every field and the rules across fields. Throws InputError
+// that names file, line, key and the nearest valid key or the valid values.
+RunConfig load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
+
+// The resolved configuration: complete YAML (loads to the same struct) and the same tree as JSON.
+std::string to_yaml(const RunConfig& config);
+nlohmann::json to_json(const RunConfig& config);
+nlohmann::json to_json(const ModelConfig& config);
+
+// The struct back from to_json, as stored in checkpoints. Throws InputError on a foreign or damaged tree.
+RunConfig config_from_json(const nlohmann::json& tree);
+
+// Rules across fields (divisibility, pattern, data against model); throws InputError naming the keys.
+void validate(const RunConfig& config);
+
+// JSON Schema (draft 2020-12) of the YAML file, for editors; and docs/config.md.
+nlohmann::json config_schema();
+std::string config_markdown();
+
+}  // namespace transxssm

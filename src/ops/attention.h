@@ -1,0 +1,43 @@
+// Causal attention inside documents, with the rotary embedding inside.
+#pragma once
+
+#include <cstdint>
+
+#include <ATen/core/Tensor.h>
+
+#include "ops/documents.h"
+#include "ops/rope.h"
+
+namespace transxssm::ops {
+
+struct AttentionDims {
+  int64_t num_heads = 0;     // H
+  int64_t num_kv_heads = 0;  // G divides H; query head h reads key and value head h / (H/G)
+  int64_t head_dim = 0;      // P
+};
+
+// Columns of the packed projection: [ Q: H·P | K: G·P | V: G·P | anything ].
+inline int64_t attention_packed_columns(const AttentionDims& d) {
+  return (d.num_heads + 2 * d.num_kv_heads) * d.head_dim;
+}
+
+// y_i = Σ_j softmax_j(q_i·k_j / √P) v_j over tokens j ≤ i of i's document, q and k rotated by their position.
+// packed_btw: [B, T, ≥ columns] f32|bf16|f64, last dimension contiguous, any row stride. rope: table of width P or null.
+// Returns [B, T, H·P], dtype of packed. Softmax in f32 (f64 for f64). Differentiable in packed.
+// `deterministic`: the gradient has the same bits in every run on the same device. CPU: always so. On CUDA false takes
+// LibTorch's varlen flash attention (bf16 only; its dQ is not reproducible), true plain masked products.
+at::Tensor attention(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
+                     const Documents& documents, bool deterministic = true);
+
+// Rotated keys and values of the tokens seen so far, for decoding.
+struct AttentionCache {
+  at::Tensor k_bsgp;  // [B, capacity, G, P], compute dtype
+  at::Tensor v_bsgp;
+};
+
+// Prefill and decode: tokens of packed_btw stand at positions [position, position + T) of one document per row. Writes
+// their K and V to the cache, attends to everything up to each token. Not differentiable. Returns [B, T, H·P].
+at::Tensor attention_cached(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
+                            AttentionCache& cache, int64_t position);
+
+}  // namespace transxssm::ops

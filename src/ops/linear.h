@@ -1,0 +1,14 @@
+// Matrix product with a parameter.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "core/parameter.h"
+
+namespace transxssm::ops {
+
+// y = x Wᵀ. x [..., I], W [O, I] in the same dtype, y [..., O]. Accumulation in f32 (f64 for f64).
+// Backward: dx = dy W; dW = dyᵀ x is added to w->grad in f32 (CUDA: bf16 product accumulated in f32).
+at::Tensor linear(const at::Tensor& x, const ParameterPtr& w);
+
+}  // namespace transxssm::ops
