@@ -1,1 +1,22 @@
-namespace transxssm {}
+// Every launcher of the kernels, for builds without CUDA: same symbols, one message.
+#include "core/check.h"
+#include "csrc_cuda/adamw/params.h"
+#include "csrc_cuda/common/device_info.h"
+#include "csrc_cuda/grad_norm/params.h"
+
+namespace transxssm::kernels {
+namespace {
+
+[[noreturn]] void no_cuda(const char* kernel) {
+  throw std::runtime_error(concat(
+      kernel, ": this program was built without CUDA; build it where nvcc is found, or run on the CPU"));
+}
+
+}  // namespace
+
+std::string device_name(int) { no_cuda("device_name"); }
+void adamw(const AdamWParams&, CUstream_st*) { no_cuda("adamw"); }
+void sum_squares(const SumSquaresParams&, CUstream_st*) { no_cuda("sum_squares"); }
+void norm_of_partial_sums(const NormOfPartialSumsParams&, CUstream_st*) { no_cuda("norm_of_partial_sums"); }
+
+}  // namespace transxssm::kernels

@@ -1,1 +1,58 @@
-int main() { return 0; }
+// transxssm: one verb per file of this folder. Exit codes: 0 done, 2 bad input, 1 failure, train's own when
+// stopped early.
+#include <new>
+
+#include <CLI/CLI.hpp>
+
+#include <c10/util/Exception.h>
+
+#include "cli/checkpoint.h"
+#include "cli/config.h"
+#include "cli/data.h"
+#include "cli/generate.h"
+#include "cli/tokenizer.h"
+#include "cli/train.h"
+#include "cli/version.h"
+#include "core/check.h"
+#include "core/logging.h"
+
+namespace {
+
+constexpr int kFailure = 1;
+constexpr int kBadInput = 2;
+
+int run(int argc, char** argv) {
+  using namespace transxssm;
+  CLI::App app{"Pretrains hybrid Transformer-state-space language models."};
+  int exit_code = 0;
+  app.set_version_flag("--version", version_text, "Print the versions of the program and of its libraries");
+  app.require_subcommand(1);
+  add_train_command(app, exit_code);
+  add_generate_command(app);
+  add_tokenizer_command(app);
+  add_data_command(app);
+  add_checkpoint_command(app);
+  add_config_command(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kBadInput;  // 0: --help and --version
+  }
+  return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const transxssm::InputError& error) {
+    transxssm::log_error(error.what());
+    return kBadInput;
+  } catch (const c10::Error& error) {
+    transxssm::log_error(error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    transxssm::log_error(error.what());
+  }
+  return kFailure;
+}

@@ -11,8 +11,10 @@
 
 namespace transxssm {
 
-// Reads `file`, applies overrides "a.b=value" in order, checks every field and the rules across fields. Throws InputError
-// that names file, line, key and the nearest valid key or the valid values.
+// Reads `file`, applies overrides "a.b=value" in order, checks every field and the rules across fields.
+// Throws InputError that names file, line, key and the nearest valid key or the valid values. An override of
+// one of two alternatives (pattern or attention_period, warmup_steps or warmup_ratio, ...) takes the place of
+// the other one.
 RunConfig load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
 
 // The resolved configuration: complete YAML (loads to the same struct) and the same tree as JSON.
@@ -20,7 +22,9 @@ std::string to_yaml(const RunConfig& config);
 nlohmann::json to_json(const RunConfig& config);
 nlohmann::json to_json(const ModelConfig& config);
 
-// The struct back from to_json, as stored in checkpoints. Throws InputError on a foreign or damaged tree.
+// The struct back from to_json, as stored in checkpoints: types and bounds are checked, rules across fields
+// are not; fields that are missing (an older version's) get their defaults. Throws InputError on a foreign or
+// damaged tree.
 RunConfig config_from_json(const nlohmann::json& tree);
 
 // Rules across fields (divisibility, pattern, data against model); throws InputError naming the keys.

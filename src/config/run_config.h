@@ -4,19 +4,24 @@
 #include <array>
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "config/data_config.h"
+#include "config/fields.h"
 #include "config/model_config.h"
+#include "config/optim_config.h"
 
 namespace transxssm {
 
-enum class Recompute { none, full };
-enum class ScheduleType { wsd, cosine, linear, constant };
-enum class DecayType { linear, cosine, sqrt };
 enum class ComputeDtype { bf16, fp32 };
 enum class Device { automatic, cpu, cuda };
-enum class OptimizerType { adamw };
+
+constexpr auto enum_names(ComputeDtype) {
+  return std::to_array<EnumName<ComputeDtype>>({{ComputeDtype::bf16, "bf16"}, {ComputeDtype::fp32, "fp32"}});
+}
+constexpr auto enum_names(Device) {
+  return std::to_array<EnumName<Device>>(
+      {{Device::automatic, "auto"}, {Device::cpu, "cpu"}, {Device::cuda, "cuda"}});
+}
 
 struct TrainConfig {
   std::string run_dir;
@@ -32,47 +37,133 @@ struct TrainConfig {
   double z_loss = 0.0;
   int64_t max_skipped_in_row = 10;
   Device device = Device::automatic;
+  bool operator==(const TrainConfig&) const = default;
 };
 
-struct OptimizerConfig {
-  OptimizerType type = OptimizerType::adamw;
-  double lr = 2e-3;
-  std::vector<double> betas = {0.9, 0.95};
-  double eps = 1e-8;
-  double weight_decay = 0.01;
-  bool decay_embeddings = false;
-  double max_grad_norm = 1.0;
-};
-
-struct ScheduleConfig {
-  ScheduleType type = ScheduleType::wsd;
-  int64_t warmup_steps = 0;
-  int64_t decay_steps = 0;
-  double warmup_ratio = 0;
-  double decay_ratio = 0;
-  DecayType decay_type = DecayType::linear;
-  double min_lr_ratio = 0.0;
-};
+template <SelfOf<TrainConfig> Self, class Visitor>
+void visit_fields(Self& self, Visitor&& visit) {
+  visit(Field{.name = "run_dir",
+              .doc = "Folder of the run: config, log, metrics, checkpoints.",
+              .path = true,
+              .required = true},
+        self.run_dir);
+  visit(Field{.name = "seq_len",
+              .doc = "Length of a window.",
+              .unit = "tokens",
+              .bounds = between(1, 16777216),
+              .effect = Effect::mathematics},
+        self.seq_len);
+  visit(Field{.name = "global_batch_size",
+              .doc = "Sequences of an optimizer step; a multiple of micro_batch_size.",
+              .unit = "sequences",
+              .bounds = between(1, 16777216),
+              .effect = Effect::mathematics},
+        self.global_batch_size);
+  visit(Field{.name = "micro_batch_size",
+              .doc = "Sequences of a forward and backward pass. Changes memory and speed, not the loss.",
+              .unit = "sequences",
+              .bounds = between(1, 65536)},
+        self.micro_batch_size);
+  visit(
+      Field{.name = "max_steps",
+            .doc = "Optimizer steps of the whole run. A resumed run may raise it before the decay has begun.",
+            .unit = "steps",
+            .bounds = between(1, 1e12)},
+      self.max_steps);
+  visit(Field{.name = "max_minutes",
+              .doc = "Save and stop after this time; 0 for no limit.",
+              .unit = "minutes",
+              .bounds = between(0, 1e7)},
+        self.max_minutes);
+  visit(Field{.name = "stop_exit_code",
+              .doc = "Exit code when stopped early with everything saved; not 1 (failure) or 2 (bad input).",
+              .bounds = between(0, 255)},
+        self.stop_exit_code);
+  visit(Field{.name = "seed", .doc = "Initial values.", .effect = Effect::mathematics}, self.seed);
+  visit(Field{.name = "deterministic", .doc = "The same bits in every run on the same device."},
+        self.deterministic);
+  visit(Field{.name = "recompute",
+              .doc = "full keeps only each block's input and computes the rest again in the backward pass."},
+        self.recompute);
+  visit(Field{.name = "z_loss",
+              .doc = "Weight of log²Z in the objective; the logged loss is without it.",
+              .bounds = between(0, 1),
+              .effect = Effect::mathematics},
+        self.z_loss);
+  visit(Field{.name = "max_skipped_in_row",
+              .doc = "Stop after more than this many consecutive steps with a non-finite loss or norm.",
+              .unit = "steps",
+              .bounds = between(0, 1e9)},
+        self.max_skipped_in_row);
+  visit(Field{.name = "device", .doc = "auto: a GPU where there is one."}, self.device);
+}
 
 struct PrecisionConfig {
   ComputeDtype compute = ComputeDtype::bf16;  // on CUDA; on a CPU everything is fp32
+  bool operator==(const PrecisionConfig&) const = default;
 };
+
+template <SelfOf<PrecisionConfig> Self, class Visitor>
+void visit_fields(Self& self, Visitor&& visit) {
+  visit(Field{.name = "compute", .doc = "Matrices and activations on CUDA; on a CPU everything is fp32."},
+        self.compute);
+}
 
 struct CheckpointConfig {
   int64_t every = 1000;
   int64_t keep_last = 3;
   int64_t keep_every = 0;
+  bool operator==(const CheckpointConfig&) const = default;
 };
+
+template <SelfOf<CheckpointConfig> Self, class Visitor>
+void visit_fields(Self& self, Visitor&& visit) {
+  visit(
+      Field{.name = "every", .doc = "Save after so many steps.", .unit = "steps", .bounds = between(1, 1e12)},
+      self.every);
+  visit(Field{.name = "keep_last", .doc = "Newest checkpoints that are kept.", .bounds = between(1, 1e9)},
+        self.keep_last);
+  visit(Field{.name = "keep_every",
+              .doc = "Checkpoints of steps divisible by this are kept for good; 0 for none.",
+              .unit = "steps",
+              .bounds = between(0, 1e12)},
+        self.keep_every);
+}
 
 struct ValidationConfig {
   int64_t every = 500;
   int64_t sequences = 512;
+  bool operator==(const ValidationConfig&) const = default;
 };
+
+template <SelfOf<ValidationConfig> Self, class Visitor>
+void visit_fields(Self& self, Visitor&& visit) {
+  visit(Field{.name = "every",
+              .doc = "Validate after so many steps.",
+              .unit = "steps",
+              .bounds = between(1, 1e12)},
+        self.every);
+  visit(Field{.name = "sequences",
+              .doc = "Windows of each set, always the same ones.",
+              .unit = "sequences",
+              .bounds = between(1, 1e9)},
+        self.sequences);
+}
 
 struct LoggingConfig {
   int64_t every = 10;
   bool tensorboard = true;
+  bool operator==(const LoggingConfig&) const = default;
 };
+
+template <SelfOf<LoggingConfig> Self, class Visitor>
+void visit_fields(Self& self, Visitor&& visit) {
+  visit(
+      Field{
+          .name = "every", .doc = "A line after so many steps.", .unit = "steps", .bounds = between(1, 1e12)},
+      self.every);
+  visit(Field{.name = "tensorboard", .doc = "Write TensorBoard event files too."}, self.tensorboard);
+}
 
 struct RunConfig {
   ModelConfig model;
@@ -84,6 +175,20 @@ struct RunConfig {
   CheckpointConfig checkpoint;
   ValidationConfig validation;
   LoggingConfig logging;
+  bool operator==(const RunConfig&) const = default;
 };
+
+template <SelfOf<RunConfig> Self, class Visitor>
+void visit_fields(Self& self, Visitor&& visit) {
+  visit(Field{.name = "model", .doc = "The network.", .effect = Effect::mathematics}, self.model);
+  visit(Field{.name = "data", .doc = "Training and validation data."}, self.data);
+  visit(Field{.name = "train", .doc = "The run."}, self.train);
+  visit(Field{.name = "optimizer", .doc = "The optimizer.", .effect = Effect::mathematics}, self.optimizer);
+  visit(Field{.name = "schedule", .doc = "The learning rate.", .effect = Effect::mathematics}, self.schedule);
+  visit(Field{.name = "precision", .doc = "Number formats.", .effect = Effect::mathematics}, self.precision);
+  visit(Field{.name = "checkpoint", .doc = "When to save and what to keep."}, self.checkpoint);
+  visit(Field{.name = "validation", .doc = "When to validate."}, self.validation);
+  visit(Field{.name = "logging", .doc = "What is written on the way."}, self.logging);
+}
 
 }  // namespace transxssm

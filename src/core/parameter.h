@@ -16,26 +16,27 @@
 
 namespace transxssm {
 
-// Matrices have a bf16 copy for compute and an fp32 master; vectors (norms, residual scales, A_log, dt_bias, D,
-// convolution weights) are fp32 only: bf16 is too coarse near 1.
+// Matrices have a bf16 copy for compute and an fp32 master; vectors (norms, residual scales, A_log, dt_bias,
+// D, convolution weights) are fp32 only: bf16 is too coarse near 1.
 enum class ParameterKind { matrix, vector };
 
 // How initial values are drawn; each depends only on (seed, logical name, index).
 struct Init {
   enum class Kind {
-    constant,       // a
-    normal,         // N(0, a²), truncated at 3a
-    uniform,        // U(a, b)
-    log_uniform,    // log U(a, b): A_log with A uniform in [a, b]
-    inv_softplus,   // softplus⁻¹(Δ) with Δ log-uniform in [a, b]: dt_bias
+    constant,      // a
+    normal,        // N(0, a²), truncated at 3a
+    uniform,       // U(a, b)
+    log_uniform,   // log U(a, b): A_log with A uniform in [a, b]
+    inv_softplus,  // softplus⁻¹(Δ) with Δ log-uniform in [a, b]: dt_bias
   };
   Kind kind = Kind::constant;
   double a = 0;
   double b = 0;
 };
 
-// One tensor as checkpoints and exports name it: rows [row_begin, row_begin + shape[0]) of a packed parameter.
-// Rows that belong to no logical tensor are padding: always zero, never counted, decayed, normed or saved.
+// One tensor as checkpoints and exports name it: rows [row_begin, row_begin + shape[0]) of a packed
+// parameter. Rows that belong to no logical tensor are padding: always zero, never counted, decayed, normed
+// or saved.
 struct LogicalTensor {
   std::string name;
   std::vector<int64_t> shape;
@@ -51,13 +52,15 @@ struct ParameterSpec {
   std::vector<LogicalTensor> parts;
 };
 
-// A parameter as operators see it. `weight` is a view of a flat buffer in compute dtype and a leaf of the autograd
-// graph; operators add the gradient straight into `grad` (fp32, or fp64 in gradient checks) and return an undefined
-// gradient for `weight`. `grad` is undefined when the model was built for inference. Operators keep the pointer to
-// the Parameter for backward, never the weight tensor.
+// A parameter as operators see it. `weight` is a view of a flat buffer in compute dtype and a leaf of the
+// autograd graph; operators add the gradient straight into `grad` (fp32, or fp64 in gradient checks) and
+// return an undefined gradient for `weight`. `grad` is undefined when the model was built for inference.
+// Operators keep the pointer to the Parameter for backward, never the weight tensor.
 struct Parameter : torch::CustomClassHolder {
   Parameter(std::string parameter_name, at::Tensor parameter_weight, at::Tensor parameter_grad)
-      : name(std::move(parameter_name)), weight(std::move(parameter_weight)), grad(std::move(parameter_grad)) {}
+      : name(std::move(parameter_name)),
+        weight(std::move(parameter_weight)),
+        grad(std::move(parameter_grad)) {}
   const std::string name;
   const at::Tensor weight;
   const at::Tensor grad;

@@ -1,5 +1,5 @@
-// Counter-based random numbers (Philox 4x32-10, Salmon et al. 2011): number i of a stream is a pure function of
-// (key, i), so initial values, data order and samples don't depend on threads, ranks or what ran before.
+// Counter-based random numbers (Philox 4x32-10, Salmon et al. 2011): number i of a stream is a pure function
+// of (key, i), so initial values, data order and samples don't depend on threads, ranks or what ran before.
 #pragma once
 
 #include <array>

@@ -4,8 +4,9 @@
 #include <map>
 #include <string>
 
-#include <ATen/core/Tensor.h>
 #include <nlohmann/json.hpp>
+
+#include <ATen/core/Tensor.h>
 
 namespace transxssm {
 

@@ -18,42 +18,36 @@ struct LoaderShape {
   int64_t vocab_size = 0;         // token ids are checked against it
 };
 
-// Order is a function of (data.seed, cursors) only. A window is seq_len + 1 tokens of a source; windows of an epoch are
-// visited in the order of a keyed permutation, another one every epoch. Sources are mixed by weight: each sequence comes
-// from the source furthest below its share. A thread prepares the next global batches.
+// Order is a function of (data.seed, cursors) only. A window is seq_len + 1 tokens of a source; windows of an
+// epoch are visited in the order of a keyed permutation, another one every epoch. Sources are mixed by
+// weight: each sequence comes from the source furthest below its share. A thread prepares the next global
+// batches.
+//
+// The micro-batch size changes neither the sequences of a step nor their order: row r of micro-batch m is
+// sequence m · micro_batch_size + r of the step.
 class Loader {
  public:
+  // InputError for missing or damaged data, a source without a single window, or unusable weights.
   Loader(const DataConfig& config, const LoaderShape& shape);
   ~Loader();
 
   // The batch of the next step. Throws InputError for damaged data or a token id outside the vocabulary.
   GlobalBatch next();
 
-  // Cursor of each source and the number of sequences given out, as of the last next(); restoring gives the same stream.
-  // Weights may have changed in between: cursors are kept by source path, new sources start at 0.
+  // Cursor of each source and what was given out, as of the last next(); restoring gives the same stream.
+  // Cursors are kept by source path: weights may have changed in between (the mixture then counts its shares
+  // from here on), new sources start at 0, removed ones stay in the state. A source whose windows are not the
+  // same as when the state was saved (other data, seq_len, split or seed) goes on with its next epoch, with a
+  // warning.
   nlohmann::json save_state() const;
   void load_state(const nlohmann::json& state);
 
-  double seconds_waited() const;  // total time next() had to wait for data
-  int64_t tokens_per_epoch() const;
+  // Given out by next() so far, over all resumes.
+  int64_t consumed_sequences() const;
+  int64_t consumed_tokens() const;  // seq_len for each sequence
 
- private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
-};
-
-// Fixed windows of a validation set, the same at any batch size: the first `sequences` windows, evenly spread.
-class ValidationSet {
- public:
-  ValidationSet(std::string name, const std::string& path, const DataConfig& config, const LoaderShape& shape,
-                int64_t sequences);
-  ~ValidationSet();
-  ValidationSet(ValidationSet&&) noexcept;
-  const std::string& name() const;
-  int64_t num_batches() const;
-  Batch batch(int64_t i) const;
-  // UTF-8 bytes that the counted labels of all batches stand for; 0 when there is no tokenizer.
-  int64_t counted_bytes() const;
+  double seconds_waited() const;     // total time next() had to wait for data
+  int64_t tokens_per_epoch() const;  // of all sources
 
  private:
   struct Impl;

@@ -22,10 +22,11 @@ inline int64_t attention_packed_columns(const AttentionDims& d) {
 }
 
 // y_i = Σ_j softmax_j(q_i·k_j / √P) v_j over tokens j ≤ i of i's document, q and k rotated by their position.
-// packed_btw: [B, T, ≥ columns] f32|bf16|f64, last dimension contiguous, any row stride. rope: table of width P or null.
-// Returns [B, T, H·P], dtype of packed. Softmax in f32 (f64 for f64). Differentiable in packed.
-// `deterministic`: the gradient has the same bits in every run on the same device. CPU: always so. On CUDA false takes
-// LibTorch's varlen flash attention (bf16 only; its dQ is not reproducible), true plain masked products.
+// packed_btw: [B, T, ≥ columns] f32|bf16|f64, last dimension contiguous, any row stride. rope: table of width
+// P or null. Returns [B, T, H·P], dtype of packed. Softmax in f32 (f64 for f64). Differentiable in packed.
+// `deterministic`: the gradient has the same bits in every run on the same device. CPU: always so. On CUDA
+// false takes LibTorch's varlen flash attention (bf16 only; its dQ is not reproducible), true plain masked
+// products.
 at::Tensor attention(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
                      const Documents& documents, bool deterministic = true);
 
@@ -35,8 +36,9 @@ struct AttentionCache {
   at::Tensor v_bsgp;
 };
 
-// Prefill and decode: tokens of packed_btw stand at positions [position, position + T) of one document per row. Writes
-// their K and V to the cache, attends to everything up to each token. Not differentiable. Returns [B, T, H·P].
+// Prefill and decode: tokens of packed_btw stand at positions [position, position + T) of one document per
+// row. Writes their K and V to the cache, attends to everything up to each token. Not differentiable. Returns
+// [B, T, H·P].
 at::Tensor attention_cached(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
                             AttentionCache& cache, int64_t position);
 

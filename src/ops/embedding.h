@@ -7,8 +7,8 @@
 
 namespace transxssm::ops {
 
-// Row lookup: tokens i64 [B, T], w [V, D] → [B, T, D] in w's dtype. The gradient of a row is the sum over its tokens
-// in a fixed order (reproducible), added to w->grad. Token ids were checked when the data was read.
+// Row lookup: tokens i64 [B, T], w [V, D] → [B, T, D] in w's dtype. The gradient of a row is the sum over its
+// tokens in a fixed order (reproducible), added to w->grad. Token ids were checked when the data was read.
 at::Tensor embedding(const at::Tensor& tokens, const ParameterPtr& w);
 
 }  // namespace transxssm::ops

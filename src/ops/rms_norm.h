@@ -13,9 +13,9 @@ namespace transxssm::ops {
 // Statistics in f32 (f64 for f64). Differentiable in x and w.
 at::Tensor rms_norm(const at::Tensor& x, const ParameterPtr& w, double eps);
 
-// The step between two halves of a block: x' = r ⊙ x + branch, u = rms_norm(x', w). r [D] f32, null for r = 1.
-// x, branch [..., D] alike; the sum is formed in f32, u from its stored (rounded) value. Returns {x', u}.
-// Differentiable in x, branch, r and w.
+// The step between two halves of a block: x' = r ⊙ x + branch, u = rms_norm(x', w). r [D] f32, null for r
+// = 1. x, branch [..., D] alike; the sum is formed in f32, u from its stored (rounded) value. Returns {x',
+// u}. Differentiable in x, branch, r and w.
 std::pair<at::Tensor, at::Tensor> residual_rms_norm(const at::Tensor& x, const at::Tensor& branch,
                                                     const ParameterPtr& r, const ParameterPtr& w, double eps);
 

@@ -5,8 +5,9 @@
 
 namespace transxssm::ops {
 
-// cos and sin of position · θ_k for k < width / 2, times the attention factor of the scaling variant (1 but for yarn).
-// f32 [positions, width / 2] (f64 in gradient checks), formed from fp64 angles. model/rope.h builds it.
+// cos and sin of position · θ_k for k < width / 2, times the attention factor of the scaling variant (1 but
+// for yarn). f32 [positions, width / 2] (f64 in gradient checks), formed from fp64 angles. model/rope.h
+// builds it.
 struct RopeTable {
   at::Tensor cos;
   at::Tensor sin;

@@ -1,4 +1,5 @@
-// State-space duality scan with the rotary embedding inside (model.md "SSD mixer"; Mamba-2, arXiv 2405.21060).
+// State-space duality scan with the rotary embedding inside (model.md "SSD mixer"; Mamba-2, arXiv
+// 2405.21060).
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,9 @@ inline int64_t ssd_packed_columns(const SsdDims& d) {
 }
 
 struct SsdResult {
-  at::Tensor y_btw;             // [B, T, H·P], dtype of packed
-  at::Tensor final_state_bhpn;  // f32 (f64 for f64 input) [B, H, P, N], after each row's last token, absolute frame
+  at::Tensor y_btw;  // [B, T, H·P], dtype of packed
+  at::Tensor
+      final_state_bhpn;  // f32 (f64 for f64 input) [B, H, P, N], after each row's last token, absolute frame
 };
 
 // With C, B rotated by the token's position in its document, per head
@@ -35,7 +37,8 @@ struct SsdResult {
 //   S_t = e^{a_t} S_{t−1} + Δ_t X_t B_tᵀ        y_t = S_t C_t (+ D ⊙ X_t)
 // and S = 0 before a document's first token; a row's first document goes on from `initial_state` when given.
 //
-// packed_btw: [B, T, ≥ ssd_packed_columns] f32|bf16|f64, last dimension contiguous, any row stride: read in place, its
+// packed_btw: [B, T, ≥ ssd_packed_columns] f32|bf16|f64, last dimension contiguous, any row stride: read in
+// place, its
 //   gradient comes back in one buffer of the same columns.
 // a_log_h, dt_bias_h: [H] f32; d_skip_h: [H] or null. Their gradients are added to Parameter::grad.
 // rope: table of width N, or null for no rotation.  initial_state: f32 [B, H, P, N], absolute frame.
@@ -45,8 +48,8 @@ SsdResult ssd(const SsdDims& dims, const at::Tensor& packed_btw, const Parameter
               const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h, const RopeTable* rope,
               const Documents& documents, const std::optional<at::Tensor>& initial_state_bhpn = std::nullopt);
 
-// One token of the same recurrence for decoding; state_bhpn (f32 [B, H, P, N], absolute frame) is updated in place.
-// packed_bw [B, ≥ columns]; positions_b i64 [B]. Returns y [B, H·P]. Not differentiable.
+// One token of the same recurrence for decoding; state_bhpn (f32 [B, H, P, N], absolute frame) is updated in
+// place. packed_bw [B, ≥ columns]; positions_b i64 [B]. Returns y [B, H·P]. Not differentiable.
 at::Tensor ssd_step(const SsdDims& dims, const at::Tensor& packed_bw, const ParameterPtr& a_log_h,
                     const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h, const RopeTable* rope,
                     const at::Tensor& positions_b, at::Tensor& state_bhpn);

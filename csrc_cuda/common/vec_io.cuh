@@ -1,0 +1,42 @@
+// Eight consecutive values at a time through 16-byte memory accesses. Pointers are 16-byte aligned.
+#pragma once
+
+#include <cstdint>
+
+#include <cuda_bf16.h>
+
+namespace transxssm::kernels {
+
+inline constexpr int kVectorWidth = 8;
+
+struct Float8 {
+  float x[kVectorWidth];
+};
+
+// Host side: launchers refuse what the kernels can't access in whole vectors.
+inline bool is_vector_aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
+
+__device__ inline Float8 load_vector(const float* p) {
+  const float4 low = reinterpret_cast<const float4*>(p)[0];
+  const float4 high = reinterpret_cast<const float4*>(p)[1];
+  return {{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
+}
+
+__device__ inline void store_vector(float* p, const Float8& v) {
+  reinterpret_cast<float4*>(p)[0] = make_float4(v.x[0], v.x[1], v.x[2], v.x[3]);
+  reinterpret_cast<float4*>(p)[1] = make_float4(v.x[4], v.x[5], v.x[6], v.x[7]);
+}
+
+// Rounds to nearest even.
+__device__ inline void store_vector(__nv_bfloat16* p, const Float8& v) {
+  union {
+    __nv_bfloat162 pair[kVectorWidth / 2];
+    uint4 bits;
+  } packed;
+#pragma unroll
+  for (int i = 0; i < kVectorWidth / 2; ++i)
+    packed.pair[i] = __floats2bfloat162_rn(v.x[2 * i], v.x[2 * i + 1]);
+  *reinterpret_cast<uint4*>(p) = packed.bits;
+}
+
+}  // namespace transxssm::kernels

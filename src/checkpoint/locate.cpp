@@ -1,0 +1,119 @@
+#include "checkpoint/locate.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <tuple>
+
+#include "checkpoint/reader.h"
+#include "core/check.h"
+#include "core/logging.h"
+
+namespace transxssm {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kStepPrefix = "step_";
+
+// The step in a folder's name; nothing for other names, temporary ones included.
+std::optional<int64_t> step_of(const std::string& name) {
+  const size_t prefix = std::char_traits<char>::length(kStepPrefix);
+  if (name.rfind(kStepPrefix, 0) != 0 || name.size() == prefix || name.size() > prefix + 18)
+    return std::nullopt;
+  if (name.find_first_not_of("0123456789", prefix) != std::string::npos) return std::nullopt;
+  return std::stoll(name.substr(prefix));
+}
+
+CheckpointEntry entry_of(const fs::path& folder, int64_t step) {
+  CheckpointEntry entry{folder, step, std::nullopt, ""};
+  try {
+    entry.manifest = read_manifest(folder);
+    if (entry.manifest->step != step)
+      entry.problem = concat("its manifest is that of step ", entry.manifest->step);
+  } catch (const std::exception& error) {
+    entry.problem =
+        fs::exists(folder / kManifestName) ? error.what() : "it has no manifest.json: its save did not end";
+  }
+  if (!entry.problem.empty()) entry.manifest.reset();
+  return entry;
+}
+
+// `path`, or what the link `latest` points to, when that is a step folder.
+std::optional<fs::path> step_folder_at(const fs::path& path) {
+  const fs::path folder = fs::weakly_canonical(path);
+  if (step_of(folder.filename().string()) && fs::is_directory(folder)) return folder;
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string step_folder_name(int64_t step) {
+  char name[40];
+  std::snprintf(name, sizeof name, "%s%08lld", kStepPrefix, static_cast<long long>(step));
+  return name;
+}
+
+std::vector<CheckpointEntry> list_checkpoints(const fs::path& path) {
+  if (const auto folder = step_folder_at(path))
+    return {entry_of(*folder, *step_of(folder->filename().string()))};
+  const fs::path inner = path / "checkpoints";
+  const fs::path folder = fs::is_directory(inner) ? inner : path;
+  std::vector<CheckpointEntry> entries;
+  if (!fs::is_directory(folder)) return entries;
+  for (const auto& item : fs::directory_iterator(folder)) {
+    const auto step = step_of(item.path().filename().string());
+    if (step && item.is_directory()) entries.push_back(entry_of(item.path(), *step));
+  }
+  const auto order = [](const CheckpointEntry& entry) {
+    return std::tuple(entry.manifest ? entry.manifest->save_index : -1, entry.step);
+  };
+  std::sort(entries.begin(), entries.end(),
+            [&](const auto& a, const auto& b) { return order(a) < order(b); });
+  return entries;
+}
+
+std::string damage_of(const CheckpointEntry& entry) {
+  if (!entry.problem.empty()) return entry.problem;
+  try {
+    CheckpointReader(entry.folder).verify();
+    return "";
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
+LatestCheckpoint find_latest_valid(const fs::path& run_or_checkpoints) {
+  LatestCheckpoint latest;
+  int64_t chosen_step = -1;
+  auto entries = list_checkpoints(run_or_checkpoints);
+  std::reverse(entries.begin(), entries.end());
+  for (auto& entry : entries) {
+    if (latest.folder && (entry.manifest || entry.step < chosen_step)) continue;
+    entry.problem = damage_of(entry);
+    if (!entry.problem.empty()) {
+      latest.skipped.push_back(std::move(entry));
+    } else {
+      latest.folder = entry.folder;
+      chosen_step = entry.step;
+    }
+  }
+  return latest;
+}
+
+fs::path resolve_checkpoint(const fs::path& path) {
+  expect_input(fs::exists(path), concat("no checkpoint at ", path.string(), ": it does not exist"));
+  expect_input(fs::is_directory(path), concat("no checkpoint at ", path.string(),
+                                              ": it is a file; valid are a run "
+                                              "folder, its checkpoints folder, a step folder or `latest`"));
+  if (const auto folder = step_folder_at(path)) return *folder;
+  const LatestCheckpoint latest = find_latest_valid(path);
+  for (const auto& skipped : latest.skipped)
+    log_warning(concat("checkpoint ", skipped.folder.string(), " is skipped: ", skipped.problem));
+  expect_input(
+      latest.folder.has_value(),
+      concat("no valid checkpoint in ", path.string(), " (",
+             latest.skipped.empty() ? "there is none" : concat(latest.skipped.size(), " are damaged"),
+             "); valid are a run folder, its checkpoints folder, a step folder or `latest`"));
+  return *latest.folder;
+}
+
+}  // namespace transxssm

@@ -1,0 +1,107 @@
+// Attention mixer: packed Q, K, V projection, optional RMSNorm on Q and K, attention with RoPE, output
+// projection.
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+
+#include "model/mixer.h"
+#include "model/packed_spec.h"
+#include "ops/attention.h"
+#include "ops/linear.h"
+#include "ops/rms_norm.h"
+
+namespace transxssm {
+namespace {
+
+struct KeyValueCache : MixerCache {
+  ops::AttentionCache rows;
+};
+
+class AttentionMixer : public Mixer {
+ public:
+  AttentionMixer(const ModelConfig& config, const std::string& prefix, const ParameterTable& table,
+                 const ops::RopeTable* rope, bool deterministic)
+      : dims_{config.attention.num_heads, config.attention.num_kv_heads, config.attention.head_dim},
+        eps_(config.norm_eps),
+        rope_(rope),
+        deterministic_(deterministic),
+        qkv_proj_(table.at(prefix + "attn.qkv_proj.weight")),
+        o_proj_(table.at(prefix + "attn.o_proj.weight")) {
+    if (config.attention.qk_norm) {
+      q_norm_ = table.at(prefix + "attn.q_norm.weight");
+      k_norm_ = table.at(prefix + "attn.k_norm.weight");
+    }
+  }
+
+  at::Tensor forward(const at::Tensor& u_btd, const ops::Documents& documents) const override {
+    const auto packed_btw = norm_qk(ops::linear(u_btd, qkv_proj_));
+    return ops::linear(ops::attention(dims_, packed_btw, rope_, documents, deterministic_), o_proj_);
+  }
+
+  at::Tensor forward_cached(const at::Tensor& u_btd, MixerCache& cache, int64_t position) const override {
+    const auto packed_btw = norm_qk(ops::linear(u_btd, qkv_proj_));
+    auto& own = static_cast<KeyValueCache&>(cache);
+    return ops::linear(ops::attention_cached(dims_, packed_btw, rope_, own.rows, position), o_proj_);
+  }
+
+  std::unique_ptr<MixerCache> make_cache(int64_t batch, int64_t max_tokens) const override {
+    auto cache = std::make_unique<KeyValueCache>();
+    const std::vector<int64_t> shape{batch, max_tokens, dims_.num_kv_heads, dims_.head_dim};
+    const auto options = qkv_proj_->weight.options().requires_grad(false);
+    cache->rows.k_bsgp = at::empty(shape, options);
+    cache->rows.v_bsgp = at::empty(shape, options);
+    return cache;
+  }
+
+ private:
+  // RMSNorm over the width of every head of Q and of K, when configured.
+  at::Tensor norm_qk(const at::Tensor& packed_btw) const {
+    if (!q_norm_) return packed_btw;
+    const int64_t q_width = dims_.num_heads * dims_.head_dim;
+    const int64_t k_width = dims_.num_kv_heads * dims_.head_dim;
+    const auto norm = [&](int64_t begin, int64_t width, const ParameterPtr& w) {
+      const auto heads =
+          packed_btw.narrow(-1, begin, width).unflatten(-1, {width / dims_.head_dim, dims_.head_dim});
+      return ops::rms_norm(heads, w, eps_).flatten(-2);
+    };
+    const auto v = packed_btw.narrow(-1, q_width + k_width, k_width);
+    return at::cat({norm(0, q_width, q_norm_), norm(q_width, k_width, k_norm_), v}, -1);
+  }
+
+  ops::AttentionDims dims_;
+  double eps_;
+  const ops::RopeTable* rope_;
+  bool deterministic_;
+  ParameterPtr qkv_proj_, o_proj_, q_norm_, k_norm_;
+};
+
+}  // namespace
+
+std::vector<ParameterSpec> attention_mixer_specs(const ModelConfig& config, const LayerInit& layer) {
+  const AttentionConfig& c = config.attention;
+  const std::string prefix = layer.prefix + "attn.";
+  const int64_t q_width = c.num_heads * c.head_dim;
+  const int64_t kv_width = c.num_kv_heads * c.head_dim;
+  const Init normal = normal_init(layer.std);
+  std::vector<ParameterSpec> specs;
+  specs.push_back(PackedSpec(prefix + "qkv_proj.weight", config.hidden_size)
+                      .rows(prefix + "q_proj.weight", q_width, normal)
+                      .rows(prefix + "k_proj.weight", kv_width, normal)
+                      .rows(prefix + "v_proj.weight", kv_width, normal)
+                      .pad()
+                      .done());
+  specs.push_back(single_spec(prefix + "o_proj.weight", ParameterKind::matrix, {config.hidden_size, q_width},
+                              true, normal_init(layer.output_std)));
+  if (c.qk_norm) {
+    specs.push_back(vector_spec(prefix + "q_norm.weight", {c.head_dim}, constant_init(1)));
+    specs.push_back(vector_spec(prefix + "k_norm.weight", {c.head_dim}, constant_init(1)));
+  }
+  return specs;
+}
+
+std::unique_ptr<Mixer> make_attention_mixer(const ModelConfig& config, const std::string& prefix,
+                                            const ParameterTable& table, const ops::RopeTable* rope,
+                                            bool deterministic) {
+  return std::make_unique<AttentionMixer>(config, prefix, table, rope, deterministic);
+}
+
+}  // namespace transxssm

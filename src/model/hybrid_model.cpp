@@ -1,0 +1,117 @@
+#include "model/hybrid_model.h"
+
+#include <cmath>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/matmul.h>
+
+#include "model/packed_spec.h"
+#include "model/recompute.h"
+#include "model/rope.h"
+#include "ops/embedding.h"
+#include "ops/rms_norm.h"
+
+namespace transxssm {
+namespace {
+
+const std::string kEmbedding = "word_embed.weight";
+const std::string kHead = "lm_head.weight";
+const std::string kFinalNorm = "final_layernorm.weight";
+
+std::string layer_prefix(size_t layer) { return concat("layers.", layer, "."); }
+
+}  // namespace
+
+std::vector<ParameterSpec> HybridModel::parameter_specs(const ModelConfig& config, bool decay_embeddings) {
+  const double std = config.init_std;
+  const double output_std =
+      config.scale_residual_init ? std / std::sqrt(2.0 * static_cast<double>(config.num_layers)) : std;
+  const std::vector<int64_t> vocabulary_by_d{config.vocab_size, config.hidden_size};
+  std::vector<ParameterSpec> specs{
+      single_spec(kEmbedding, ParameterKind::matrix, vocabulary_by_d, decay_embeddings, normal_init(std))};
+  const auto mixers = layer_mixers(config);
+  for (size_t layer = 0; layer < mixers.size(); ++layer)
+    for (auto& spec : block_specs(config, mixers[layer], {layer_prefix(layer), std, output_std}))
+      specs.push_back(std::move(spec));
+  specs.push_back(vector_spec(kFinalNorm, {config.hidden_size}, constant_init(1)));
+  if (!config.tie_word_embeddings)
+    specs.push_back(single_spec(kHead, ParameterKind::matrix, vocabulary_by_d, true, normal_init(std)));
+  return specs;
+}
+
+HybridModel::HybridModel(const ModelConfig& config, const ParameterTable& table, const ModelOptions& options)
+    : config_(config), options_(options), embedding_(table.at(kEmbedding)) {
+  const auto device = embedding_->weight.device();
+  const auto mixers = layer_mixers(config);
+  const int64_t head_dim = config.attention.head_dim;
+  const int64_t state_dim = config.ssd.state_dim;
+  attention_rope_ = make_rope_table(config.rope, head_dim, options.max_positions, device);
+  ssd_rope_ = state_dim == head_dim ? attention_rope_
+                                    : make_rope_table(config.rope, state_dim, options.max_positions, device);
+
+  head_ = config.tie_word_embeddings ? embedding_ : table.at(kHead);
+  const auto first_norm_of = [&](size_t layer) {
+    return table.at(layer < mixers.size() ? layer_prefix(layer) + "pre_sequence_layernorm.weight"
+                                          : kFinalNorm);
+  };
+  first_norm_ = first_norm_of(0);
+  for (size_t layer = 0; layer < mixers.size(); ++layer) {
+    const std::string prefix = layer_prefix(layer);
+    auto mixer =
+        mixers[layer] == MixerKind::ssd
+            ? make_ssd_mixer(config, prefix, table, config.ssd.rope ? &ssd_rope_ : nullptr)
+            : make_attention_mixer(config, prefix, table, config.attention.rope ? &attention_rope_ : nullptr,
+                                   options.deterministic);
+    blocks_.emplace_back(config, prefix, table, std::move(mixer), first_norm_of(layer + 1));
+  }
+}
+
+Stream HybridModel::embed(const at::Tensor& tokens_bt) const {
+  const auto x_btd = ops::embedding(tokens_bt, embedding_);
+  return {x_btd, ops::rms_norm(x_btd, first_norm_, config_.norm_eps)};
+}
+
+at::Tensor HybridModel::hidden(const at::Tensor& tokens_bt, const ops::Documents& documents) const {
+  expect(tokens_bt.size(1) <= options_.max_positions,
+         concat("a sequence of ", tokens_bt.size(1), " tokens is longer than the rotary table (",
+                options_.max_positions, " positions)"));
+  Stream stream = embed(tokens_bt);
+  for (const Block& block : blocks_)
+    stream = options_.recompute == Recompute::full ? forward_with_recompute(block, stream, documents)
+                                                   : block.forward(stream, documents);
+  return stream.u_btd;
+}
+
+ops::CrossEntropyResult HybridModel::loss(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,
+                                          const ops::Documents& documents, double z_loss) const {
+  const auto hidden_nd = hidden(tokens_bt, documents).flatten(0, 1);
+  return ops::cross_entropy(hidden_nd, head_, labels_bt.flatten(), z_loss);
+}
+
+at::Tensor HybridModel::logits(const at::Tensor& tokens_bt, const ops::Documents& documents) const {
+  return at::matmul(hidden(tokens_bt, documents), head_->weight.t());
+}
+
+DecodeState HybridModel::start_decoding(int64_t batch, int64_t max_tokens) const {
+  expect(max_tokens <= options_.max_positions,
+         concat("decoding ", max_tokens, " tokens needs a rotary table of that length, it has ",
+                options_.max_positions));
+  DecodeState state;
+  state.max_tokens = max_tokens;
+  for (const Block& block : blocks_) state.caches.push_back(block.mixer().make_cache(batch, max_tokens));
+  return state;
+}
+
+at::Tensor HybridModel::decode(const at::Tensor& tokens_bt, DecodeState& state) const {
+  const at::NoGradGuard no_grad;
+  const int64_t tokens = tokens_bt.size(1);
+  expect(state.position + tokens <= state.max_tokens,
+         concat("decoding: ", state.position + tokens, " tokens exceed the ", state.max_tokens, " reserved"));
+  Stream stream = embed(tokens_bt);
+  for (size_t i = 0; i < blocks_.size(); ++i)
+    stream = blocks_[i].forward_cached(stream, *state.caches[i], state.position);
+  state.position += tokens;
+  return at::matmul(stream.u_btd.select(1, tokens - 1), head_->weight.t());
+}
+
+}  // namespace transxssm

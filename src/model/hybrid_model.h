@@ -1,0 +1,70 @@
+// The language model: embedding, blocks, final norm, head. One class for every layer pattern; TransXSSM,
+// Transformer, Mamba-2 and the plain hybrid are configurations of it.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "config/model_config.h"
+#include "core/parameter.h"
+#include "model/block.h"
+#include "ops/cross_entropy.h"
+#include "ops/documents.h"
+#include "ops/rope.h"
+
+namespace transxssm {
+
+// Decoding: what the blocks remember, and how many tokens they have seen.
+struct DecodeState {
+  std::vector<std::unique_ptr<MixerCache>> caches;
+  int64_t position = 0;
+  int64_t max_tokens = 0;
+};
+
+struct ModelOptions {
+  int64_t max_positions = 0;  // longest document or generated text: length of the rotary table
+  bool deterministic = true;
+  Recompute recompute = Recompute::none;
+};
+
+class HybridModel {
+ public:
+  // All parameters of `config`, in the order of the forward pass. Embeddings decay only if
+  // `decay_embeddings`.
+  static std::vector<ParameterSpec> parameter_specs(const ModelConfig& config, bool decay_embeddings = false);
+
+  // Binds to parameters made from parameter_specs(config); they outlive the model.
+  HybridModel(const ModelConfig& config, const ParameterTable& table, const ModelOptions& options);
+  HybridModel(const HybridModel&) = delete;  // its mixers point at its rotary tables
+  HybridModel& operator=(const HybridModel&) = delete;
+
+  // RMSNorm(x) after the last block. tokens_bt i64 [B, T] → [B, T, D].
+  at::Tensor hidden(const at::Tensor& tokens_bt, const ops::Documents& documents) const;
+
+  // Sums over the counted labels (labels_bt i64 [B, T], −1 not counted).
+  ops::CrossEntropyResult loss(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,
+                               const ops::Documents& documents, double z_loss = 0.0) const;
+
+  // [B, T, V] for tests and scoring of short texts.
+  at::Tensor logits(const at::Tensor& tokens_bt, const ops::Documents& documents) const;
+
+  // Decoding without gradients: feeds tokens_bt as the next T tokens of every row; logits of the last one,
+  // [B, V].
+  DecodeState start_decoding(int64_t batch, int64_t max_tokens) const;
+  at::Tensor decode(const at::Tensor& tokens_bt, DecodeState& state) const;
+
+  at::Device device() const { return embedding_->weight.device(); }
+
+ private:
+  Stream embed(const at::Tensor& tokens_bt) const;
+
+  ModelConfig config_;
+  ModelOptions options_;
+  ops::RopeTable attention_rope_, ssd_rope_;  // one set of frequencies; two tables only if the widths differ
+  ParameterPtr embedding_, head_, first_norm_;
+  std::vector<Block> blocks_;
+};
+
+}  // namespace transxssm

@@ -1,0 +1,53 @@
+// The token-mixing half of a block: SSD or attention. One interface, so that a layer pattern is only
+// configuration.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "config/model_config.h"
+#include "core/parameter.h"
+#include "ops/documents.h"
+#include "ops/rope.h"
+
+namespace transxssm {
+
+// What a mixer remembers of the tokens it has seen, while decoding.
+struct MixerCache {
+  virtual ~MixerCache() = default;
+};
+
+class Mixer {
+ public:
+  virtual ~Mixer() = default;
+
+  // u_btd [B, T, D] → [B, T, D]; tokens see only their own document.
+  virtual at::Tensor forward(const at::Tensor& u_btd, const ops::Documents& documents) const = 0;
+
+  // Prefill and decode without gradients: the T tokens of each row continue one document at `position`.
+  virtual at::Tensor forward_cached(const at::Tensor& u_btd, MixerCache& cache, int64_t position) const = 0;
+  virtual std::unique_ptr<MixerCache> make_cache(int64_t batch, int64_t max_tokens) const = 0;
+};
+
+// How the parameters of one layer are described: `prefix` is "layers.N.", `output_std` that of W_o and
+// W_down.
+struct LayerInit {
+  std::string prefix;
+  double std = 0;
+  double output_std = 0;
+};
+
+std::vector<ParameterSpec> ssd_mixer_specs(const ModelConfig& config, const LayerInit& layer);
+std::vector<ParameterSpec> attention_mixer_specs(const ModelConfig& config, const LayerInit& layer);
+
+// `rope` outlives the mixer; null means no rotation.
+std::unique_ptr<Mixer> make_ssd_mixer(const ModelConfig& config, const std::string& prefix,
+                                      const ParameterTable& table, const ops::RopeTable* rope);
+std::unique_ptr<Mixer> make_attention_mixer(const ModelConfig& config, const std::string& prefix,
+                                            const ParameterTable& table, const ops::RopeTable* rope,
+                                            bool deterministic);
+
+}  // namespace transxssm

@@ -1,0 +1,180 @@
+// SSD mixer: packed projection, optional convolution and B/C norm, scan with RoPE, optional gated norm,
+// output projection. TransXSSM's layer is the plain form; Mamba-2's has convolution, gate and D.
+#include <algorithm>
+#include <cmath>
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/zeros.h>
+
+#include "model/mixer.h"
+#include "model/packed_spec.h"
+#include "ops/causal_conv1d.h"
+#include "ops/linear.h"
+#include "ops/rms_norm.h"
+#include "ops/ssd.h"
+
+namespace transxssm {
+namespace {
+
+ops::SsdDims ssd_dims(const SsdConfig& c) {
+  return {c.num_heads, c.head_dim, c.state_dim, c.num_groups, c.chunk_size};
+}
+int64_t inner_width(const SsdConfig& c) { return c.num_heads * c.head_dim; }            // H·P
+int64_t bc_width(const SsdConfig& c) { return c.num_groups * c.state_dim; }             // G·N
+int64_t conv_channels(const SsdConfig& c) { return 2 * bc_width(c) + inner_width(c); }  // of C, B, X
+
+struct SsdCache : MixerCache {
+  at::Tensor state_bhpn;
+  at::Tensor conv_window_bkc;  // undefined without convolution
+};
+
+class SsdMixer : public Mixer {
+ public:
+  SsdMixer(const ModelConfig& config, const std::string& prefix, const ParameterTable& table,
+           const ops::RopeTable* rope)
+      : config_(config.ssd), dims_(ssd_dims(config.ssd)), eps_(config.norm_eps), rope_(rope) {
+    const auto get = [&](const std::string& name) { return table.at(prefix + "ssd." + name); };
+    in_proj_ = get("in_proj.weight");
+    out_proj_ = get("out_proj.weight");
+    a_log_ = get("A_log");
+    dt_bias_ = get("dt_bias");
+    if (config_.d_skip) d_skip_ = get("D");
+    if (config_.conv_width > 0) {
+      conv_weight_ = get("conv1d.weight");
+      conv_bias_ = get("conv1d.bias");
+    }
+    if (config_.bc_norm) {
+      c_norm_ = get("c_norm.weight");
+      b_norm_ = get("b_norm.weight");
+    }
+    if (config_.gate) gate_norm_ = get("norm.weight");
+  }
+
+  at::Tensor forward(const at::Tensor& u_btd, const ops::Documents& documents) const override {
+    const auto packed_btw = ops::linear(u_btd, in_proj_);
+    auto scan_input = scan_columns(packed_btw);
+    if (conv_weight_) scan_input = ops::causal_conv1d(scan_input, conv_weight_, conv_bias_, documents);
+    const auto y = ops::ssd(dims_, norm_bc(scan_input), a_log_, dt_bias_, d_skip_, rope_, documents).y_btw;
+    return project_out(y, packed_btw);
+  }
+
+  at::Tensor forward_cached(const at::Tensor& u_btd, MixerCache& cache, int64_t position) const override {
+    auto& own = static_cast<SsdCache&>(cache);
+    const int64_t batch = u_btd.size(0);
+    const int64_t tokens = u_btd.size(1);
+    const auto packed_btw = ops::linear(u_btd, in_proj_);
+    auto scan_input = scan_columns(packed_btw);
+    const auto documents = ops::one_document_per_row(batch, tokens, u_btd.device(), position);
+    if (conv_weight_) {
+      const auto history = at::cat({own.conv_window_bkc, scan_input.narrow(2, 0, conv_channels(config_))}, 1);
+      scan_input = ops::causal_conv1d(scan_input, conv_weight_, conv_bias_, documents, own.conv_window_bkc);
+      own.conv_window_bkc = history.narrow(1, tokens, config_.conv_width - 1).contiguous();
+    }
+    scan_input = norm_bc(scan_input);
+    if (tokens == 1) {
+      const auto y = ops::ssd_step(dims_, scan_input.squeeze(1), a_log_, dt_bias_, d_skip_, rope_,
+                                   documents.positions.squeeze(1), own.state_bhpn);
+      return project_out(y.unsqueeze(1), packed_btw);
+    }
+    const auto result =
+        ops::ssd(dims_, scan_input, a_log_, dt_bias_, d_skip_, rope_, documents, own.state_bhpn);
+    own.state_bhpn = result.final_state_bhpn;
+    return project_out(result.y_btw, packed_btw);
+  }
+
+  std::unique_ptr<MixerCache> make_cache(int64_t batch, int64_t) const override {
+    auto cache = std::make_unique<SsdCache>();
+    const auto& weight = in_proj_->weight;
+    cache->state_bhpn = at::zeros({batch, dims_.num_heads, dims_.head_dim, dims_.state_dim},
+                                  weight.options().dtype(at::kFloat).requires_grad(false));
+    if (conv_weight_)
+      cache->conv_window_bkc = at::zeros({batch, config_.conv_width - 1, conv_channels(config_)},
+                                         weight.options().requires_grad(false));
+    return cache;
+  }
+
+ private:
+  // [C | B | X | τ] of the projection, a view.
+  at::Tensor scan_columns(const at::Tensor& packed_btw) const {
+    return packed_btw.narrow(-1, 0, ops::ssd_packed_columns(dims_));
+  }
+
+  // RMSNorm over the state width of every group of C and of B, when configured.
+  at::Tensor norm_bc(const at::Tensor& scan_btw) const {
+    if (!config_.bc_norm) return scan_btw;
+    const int64_t width = bc_width(config_);
+    const auto norm = [&](int64_t begin, const ParameterPtr& w) {
+      const auto part = scan_btw.narrow(-1, begin, width).unflatten(-1, {dims_.num_groups, dims_.state_dim});
+      return ops::rms_norm(part, w, eps_).flatten(-2);
+    };
+    const auto rest = scan_btw.narrow(-1, 2 * width, scan_btw.size(-1) - 2 * width);
+    return at::cat({norm(0, c_norm_), norm(width, b_norm_), rest}, -1);
+  }
+
+  at::Tensor project_out(at::Tensor y_btw, const at::Tensor& packed_btw) const {
+    if (gate_norm_) {
+      const int64_t inner = inner_width(config_);
+      const auto z = packed_btw.narrow(-1, packed_btw.size(-1) - inner, inner);
+      y_btw = ops::gated_rms_norm(y_btw, z, gate_norm_, eps_);
+    }
+    return ops::linear(y_btw, out_proj_);
+  }
+
+  SsdConfig config_;
+  ops::SsdDims dims_;
+  double eps_;
+  const ops::RopeTable* rope_;
+  ParameterPtr in_proj_, out_proj_, a_log_, dt_bias_, d_skip_, conv_weight_, conv_bias_, c_norm_, b_norm_,
+      gate_norm_;
+};
+
+}  // namespace
+
+std::vector<ParameterSpec> ssd_mixer_specs(const ModelConfig& config, const LayerInit& layer) {
+  const SsdConfig& c = config.ssd;
+  const std::string prefix = layer.prefix + "ssd.";
+  const Init normal = normal_init(layer.std);
+  std::vector<ParameterSpec> specs;
+
+  PackedSpec in_proj(prefix + "in_proj.weight", config.hidden_size);
+  in_proj.rows(prefix + "c_proj.weight", bc_width(c), normal)
+      .rows(prefix + "b_proj.weight", bc_width(c), normal)
+      .rows(prefix + "x_proj.weight", inner_width(c), normal)
+      .rows(prefix + "dt_proj.weight", c.num_heads, normal)
+      .pad();
+  if (c.gate) in_proj.rows(prefix + "z_proj.weight", inner_width(c), normal).pad();
+  specs.push_back(in_proj.done());
+  specs.push_back(single_spec(prefix + "out_proj.weight", ParameterKind::matrix,
+                              {config.hidden_size, inner_width(c)}, true, normal_init(layer.output_std)));
+
+  // The published code starts at |A| = 1 without a dt bias; Mamba-2 spreads A and Δ over their useful ranges.
+  const bool spread = c.init == SsdInit::mamba2;
+  const Init a_log =
+      spread ? Init{Init::Kind::log_uniform, c.a_init_range[0], c.a_init_range[1]} : constant_init(0);
+  const Init dt_bias = spread ? Init{Init::Kind::inv_softplus, c.dt_min, c.dt_max} : constant_init(0);
+  specs.push_back(vector_spec(prefix + "A_log", {c.num_heads}, a_log));
+  specs.push_back(vector_spec(prefix + "dt_bias", {c.num_heads}, dt_bias));
+  if (c.d_skip) specs.push_back(vector_spec(prefix + "D", {c.num_heads}, constant_init(1)));
+  if (c.conv_width > 0) {
+    const double bound =
+        1.0 / std::sqrt(static_cast<double>(c.conv_width));  // as Mamba-2's Conv1d: 1/√fan-in
+    const Init uniform{Init::Kind::uniform, -bound, bound};
+    specs.push_back(single_spec(prefix + "conv1d.weight", ParameterKind::vector,
+                                {conv_channels(c), c.conv_width},
+                                /*weight_decay=*/true, uniform));
+    specs.push_back(vector_spec(prefix + "conv1d.bias", {conv_channels(c)}, uniform));
+  }
+  if (c.bc_norm) {
+    specs.push_back(vector_spec(prefix + "c_norm.weight", {c.state_dim}, constant_init(1)));
+    specs.push_back(vector_spec(prefix + "b_norm.weight", {c.state_dim}, constant_init(1)));
+  }
+  if (c.gate) specs.push_back(vector_spec(prefix + "norm.weight", {inner_width(c)}, constant_init(1)));
+  return specs;
+}
+
+std::unique_ptr<Mixer> make_ssd_mixer(const ModelConfig& config, const std::string& prefix,
+                                      const ParameterTable& table, const ops::RopeTable* rope) {
+  return std::make_unique<SsdMixer>(config, prefix, table, rope);
+}
+
+}  // namespace transxssm

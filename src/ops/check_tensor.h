@@ -1,0 +1,19 @@
+// Checks of operator arguments whose messages give expected and actual values. A failure is a bug of the
+// caller.
+#pragma once
+
+#include <source_location>
+
+#include <ATen/core/Tensor.h>
+
+namespace transxssm::ops {
+
+// Throws "<what>: expected [768], got [512]". −1 in `shape` fits any size and prints as "any".
+void expect_shape(const char* what, const at::Tensor& tensor, at::IntArrayRef shape,
+                  std::source_location where = std::source_location::current());
+
+// Throws "<what>: expected Float, got BFloat16".
+void expect_dtype(const char* what, const at::Tensor& tensor, at::ScalarType dtype,
+                  std::source_location where = std::source_location::current());
+
+}  // namespace transxssm::ops

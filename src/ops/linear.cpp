@@ -1,0 +1,56 @@
+// Matrix product with a parameter: cuBLAS or the CPU's BLAS through ATen.
+#include "ops/linear.h"
+
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/mm.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "ops/check_tensor.h"
+#include "ops/parameter_handle.h"
+
+namespace transxssm::ops {
+namespace {
+
+at::Tensor as_rows(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+
+struct Linear : torch::autograd::Function<Linear> {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x,
+                            const std::optional<at::Tensor>& /*weight*/, const ParameterPtr& w) {
+    ctx->saved_data["w"] = to_handle(w);
+    ctx->save_for_backward({x});
+    std::vector<int64_t> shape = x.sizes().vec();
+    shape.back() = w->weight.size(0);
+    return at::mm(as_rows(x), w->weight.t()).view(shape);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 torch::autograd::variable_list grads) {
+    const ParameterPtr w = from_handle(ctx->saved_data["w"]);
+    const at::Tensor x = ctx->get_saved_variables()[0];
+    const at::Tensor dy = as_rows(grads[0]);
+    if (w->grad.defined()) add_weight_gradient(w->grad, dy, as_rows(x));
+    at::Tensor dx;
+    if (ctx->needs_input_grad(0)) dx = at::mm(dy, w->weight).view(x.sizes());
+    return {dx, {}, {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor linear(const at::Tensor& x, const ParameterPtr& w) {
+  expect_dtype("linear x", x, w->weight.scalar_type());
+  expect_shape("linear weight", w->weight, {-1, x.size(-1)});
+  return Linear::apply(x, graph_leaf(w), w);
+}
+
+void add_weight_gradient(const at::Tensor& grad, const at::Tensor& dy, const at::Tensor& x) {
+  at::Tensor out = grad;
+  if (dy.scalar_type() == grad.scalar_type())
+    at::addmm_out(out, grad, dy.t(), x);
+  else if (dy.is_cuda())
+    at::addmm_out(out, grad, dy.t(), x, grad.scalar_type());
+  else
+    at::addmm_out(out, grad, dy.t().to(grad.scalar_type()), x.to(grad.scalar_type()));
+}
+
+}  // namespace transxssm::ops

@@ -1,0 +1,120 @@
+// The three RMSNorm operators as autograd Functions. They save stored inputs and 1/rms; all else is rebuilt.
+#include "ops/rms_norm.h"
+
+#include <ATen/ops/mul.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/silu_backward.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "ops/accumulate_type.h"
+#include "ops/check_tensor.h"
+#include "ops/parameter_handle.h"
+#include "ops/reference/rms_norm.h"
+
+namespace transxssm::ops {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+struct RmsNorm : torch::autograd::Function<RmsNorm> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x,
+                            const std::optional<at::Tensor>& /*weight*/, const ParameterPtr& w, double eps) {
+    const auto [y, rstd] = reference::rms_norm_fwd(x, w->weight, eps);
+    ctx->save_for_backward({x, rstd});
+    ctx->saved_data["w"] = to_handle(w);
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const ParameterPtr w = from_handle(ctx->saved_data["w"]);
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor dx = reference::rms_norm_bwd(grads[0], saved[0], w->weight, saved[1], {}, w->grad);
+    return {dx, {}, {}, {}};
+  }
+};
+
+struct ResidualRmsNorm : torch::autograd::Function<ResidualRmsNorm> {
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& branch,
+                               const std::optional<at::Tensor>& /*r_weight*/,
+                               const std::optional<at::Tensor>& /*w_weight*/, const ParameterPtr& r,
+                               const ParameterPtr& w, double eps) {
+    const at::Tensor sum = reference::scaled_residual(x, branch, r ? r->weight : at::Tensor());
+    const auto [u, rstd] = reference::rms_norm_fwd(sum, w->weight, eps);
+    ctx->save_for_backward({sum, rstd, r ? x : at::Tensor()});
+    ctx->saved_data["r"] = to_handle(r);
+    ctx->saved_data["w"] = to_handle(w);
+    ctx->set_materialize_grads(false);
+    return {sum, u};
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const ParameterPtr r = from_handle(ctx->saved_data["r"]);
+    const ParameterPtr w = from_handle(ctx->saved_data["w"]);
+    const auto saved = ctx->get_saved_variables();
+    at::Tensor d_sum = grads[0];
+    if (grads[1].defined())
+      d_sum = reference::rms_norm_bwd(grads[1], saved[0], w->weight, saved[1], grads[0], w->grad);
+    at::Tensor dx = d_sum;
+    if (r) {
+      const at::Tensor& x = saved[2];
+      if (r->grad.defined())
+        r->grad.add_(at::mul(to_accumulate_type(d_sum), x).reshape({-1, x.size(-1)}).sum(0));
+      dx = at::mul(d_sum, r->weight).to(x.scalar_type());
+    }
+    return {dx, d_sum, {}, {}, {}, {}, {}};
+  }
+};
+
+// y ⊙ silu(z), not rounded.
+at::Tensor gated(const at::Tensor& y, const at::Tensor& z) {
+  return at::mul(at::silu(to_accumulate_type(z)), y);
+}
+
+struct GatedRmsNorm : torch::autograd::Function<GatedRmsNorm> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& y, const at::Tensor& z,
+                            const std::optional<at::Tensor>& /*weight*/, const ParameterPtr& w, double eps) {
+    const auto [out, rstd] = reference::rms_norm_fwd(gated(y, z), w->weight, eps);
+    ctx->save_for_backward({y, z, rstd});
+    ctx->saved_data["w"] = to_handle(w);
+    return out.to(y.scalar_type());
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const ParameterPtr w = from_handle(ctx->saved_data["w"]);
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &y = saved[0], &z = saved[1], &rstd = saved[2];
+    const at::Tensor d_gated = reference::rms_norm_bwd(grads[0], gated(y, z), w->weight, rstd, {}, w->grad);
+    const at::Tensor gate = to_accumulate_type(z);
+    const at::Tensor dy = at::mul(d_gated, at::silu(gate));
+    const at::Tensor dz = at::silu_backward(at::mul(d_gated, y), gate);
+    return {dy.to(y.scalar_type()), dz.to(z.scalar_type()), {}, {}, {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor rms_norm(const at::Tensor& x, const ParameterPtr& w, double eps) {
+  expect_shape("rms_norm weight", w->weight, {x.size(-1)});
+  return RmsNorm::apply(x, graph_leaf(w), w, eps);
+}
+
+std::pair<at::Tensor, at::Tensor> residual_rms_norm(const at::Tensor& x, const at::Tensor& branch,
+                                                    const ParameterPtr& r, const ParameterPtr& w,
+                                                    double eps) {
+  expect_shape("residual_rms_norm weight", w->weight, {x.size(-1)});
+  expect_shape("residual_rms_norm branch", branch, x.sizes());
+  expect_dtype("residual_rms_norm branch", branch, x.scalar_type());
+  if (r) expect_shape("residual_rms_norm scale", r->weight, {x.size(-1)});
+  const auto out = ResidualRmsNorm::apply(x, branch, graph_leaf(r), graph_leaf(w), r, w, eps);
+  return {out[0], out[1]};
+}
+
+at::Tensor gated_rms_norm(const at::Tensor& y, const at::Tensor& z, const ParameterPtr& w, double eps) {
+  expect_shape("gated_rms_norm weight", w->weight, {y.size(-1)});
+  expect_shape("gated_rms_norm gate", z, y.sizes());
+  expect_dtype("gated_rms_norm gate", z, y.scalar_type());
+  return GatedRmsNorm::apply(y, z, graph_leaf(w), w, eps);
+}
+
+}  // namespace transxssm::ops

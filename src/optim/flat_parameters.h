@@ -1,0 +1,96 @@
+// The storage of all parameters: a few flat buffers of which everything else is a view, so that the
+// optimizer, the gradient norm and checkpoints are single passes over contiguous memory.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "core/parameter.h"
+#include "core/state.h"
+
+namespace transxssm {
+
+enum class ParameterUse {
+  training,
+  inference,  // only compute weights: no master, no gradients, no moments
+};
+
+// One kind of parameter. All tensors are one-dimensional, of equal length and equal layout; gaps between
+// parameters and padding rows are zero in each.
+struct FlatBuffer {
+  at::Tensor compute;   // what operators read; the master itself where the compute dtype is f32
+  at::Tensor master;    // f32
+  at::Tensor grad;      // f32
+  at::Tensor m;         // Adam's first moment, f32
+  at::Tensor v;         // Adam's second moment, f32
+  int64_t decayed = 0;  // elements [0, decayed) take weight decay, the rest doesn't
+};
+
+// A logical tensor (core/parameter.h) as views of the buffers.
+struct LogicalView {
+  std::string name;
+  Init init;
+  at::Tensor weight;  // of the master; of compute for inference
+  at::Tensor m;       // undefined for inference, like v
+  at::Tensor v;
+};
+
+class FlatParameters final : public Stateful {
+ public:
+  // Zeros everywhere: initialize() (optim/init.h) or load_state() gives values. Matrices compute in
+  // `compute_dtype` (bf16 or f32); vectors are f32. With f64, for gradient checks on a CPU, every buffer is
+  // f64.
+  FlatParameters(const std::vector<ParameterSpec>& specs, at::Device device, at::ScalarType compute_dtype,
+                 ParameterUse use = ParameterUse::training);
+  FlatParameters(const FlatParameters&) = delete;  // Parameters are views of this object's buffers
+  FlatParameters& operator=(const FlatParameters&) = delete;
+
+  const ParameterTable& table() const { return table_; }
+  const std::vector<LogicalView>& logical() const { return logical_; }  // in the order of the specs
+  const FlatBuffer& matrices() const { return matrices_; }
+  const FlatBuffer& vectors() const { return vectors_; }
+  at::Device device() const { return matrices_.compute.device(); }
+
+  // Elements of logical tensors: padding rows and alignment gaps don't count.
+  int64_t parameter_count() const { return parameter_count_; }
+
+  std::vector<at::Tensor> grads() const { return {matrices_.grad, vectors_.grad}; }
+  void zero_grad();
+
+  // Rounds the master to the compute copy, after the master was written from outside.
+  void refresh_compute();
+
+  // Throws when a parameter's weight or gradient no longer lies at its place in the buffers.
+  void check_views() const;
+
+  // Tensors model/<logical>, adam_m/<logical>, adam_v/<logical>. Loading refuses what is missing,
+  // superfluous, or of another shape or dtype, before anything is changed.
+  void save_state(StateDict& out) const override;
+  void load_state(const StateDict& in) override;
+
+  // Weights only: model/<logical>, f32 or bf16. Moments become zero.
+  void load_weights(const StateDict& in);
+
+ private:
+  struct Place {  // of a packed parameter
+    ParameterPtr parameter;
+    const FlatBuffer* buffer;
+    int64_t offset;  // in elements
+    std::vector<int64_t> shape;
+  };
+  void add(const ParameterSpec& spec, const FlatBuffer& buffer, int64_t offset);
+  void zero();
+
+  ParameterUse use_;
+  FlatBuffer matrices_;
+  FlatBuffer vectors_;
+  std::vector<Place> places_;
+  std::vector<LogicalView> logical_;
+  ParameterTable table_;
+  int64_t parameter_count_ = 0;
+};
+
+}  // namespace transxssm

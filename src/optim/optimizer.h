@@ -1,0 +1,52 @@
+// One optimizer step over the flat parameters: norm, clip, AdamW, zeroed gradients, all on the device.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "config/optim_config.h"
+#include "core/state.h"
+#include "ops/adamw.h"
+#include "optim/flat_parameters.h"
+
+namespace transxssm {
+
+class Optimizer final : public Stateful {
+ public:
+  // `parameters` outlives the optimizer. Uses betas, eps, weight_decay and max_grad_norm of the config.
+  Optimizer(FlatParameters& parameters, const OptimizerConfig& config);
+
+  // Consumes the gradients. `loss` is a scalar on the parameters' device. The gradient is scaled by
+  // min(1, max_grad_norm / (norm + 1e-6)), or by 1 when max_grad_norm is 0; when norm or loss isn't finite
+  // nothing changes but the skip counters. Without a host sync.
+  void step(double lr, const at::Tensor& loss);
+
+  // Drops the gradients of an abandoned step.
+  void zero_grad() { parameters_.zero_grad(); }
+
+  // What step() is made of, for captured graphs: the first, outside the graph, writes `lr` to the device,
+  // where the second, inside it, reads it.
+  void set_learning_rate(double lr);
+  void update(const at::Tensor& loss);
+
+  // Scalars on the device, overwritten by each step: copy them in stream order.
+  const at::Tensor& grad_norm() const { return grad_norm_; }  // f32, of the last step, before clipping
+  const at::Tensor& skipped_steps() const { return skipped_steps_; }    // i64, since the start of the run
+  const at::Tensor& skipped_in_row() const { return skipped_in_row_; }  // i64, up to the last step
+
+  // values["optimizer"]: Adam's step and the skip counters. The moments belong to FlatParameters.
+  void save_state(StateDict& out) const override;
+  void load_state(const StateDict& in) override;
+
+ private:
+  void adamw(const FlatBuffer& buffer) const;
+
+  FlatParameters& parameters_;
+  ops::AdamWOptions options_;
+  double max_grad_norm_;
+  ops::AdamWControl control_;  // control_.step is Adam's step: the number of updates applied
+  at::Tensor grad_norm_;
+  at::Tensor skipped_steps_;
+  at::Tensor skipped_in_row_;
+};
+
+}  // namespace transxssm

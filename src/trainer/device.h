@@ -1,0 +1,25 @@
+// Where a run computes, and what that device can do.
+#pragma once
+
+#include <string>
+
+#include <ATen/core/Tensor.h>
+
+#include "config/run_config.h"
+
+namespace transxssm {
+
+struct ComputeDevice {
+  at::Device device = at::kCPU;
+  at::ScalarType dtype = at::kFloat;  // of weights and activations: bf16 or f32 on a GPU, f32 on a CPU
+  std::string name;                   // "NVIDIA H100 80GB HBM3", "CPU, 2 threads"
+  double peak_flops = 0;              // dense bf16 FLOP/s with f32 accumulation; 0 where unknown
+};
+
+// auto takes GPU 0 when there is one. Throws InputError when a GPU is asked for and absent.
+ComputeDevice choose_device(Device wanted, ComputeDtype compute);
+
+// Most memory in use so far, GiB: allocated tensors on a GPU, the process on a CPU.
+double memory_peak_gib(const ComputeDevice& device);
+
+}  // namespace transxssm

@@ -1,0 +1,138 @@
+#include "trainer/launch.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <c10/util/Exception.h>
+
+#include "checkpoint/reader.h"
+#include "config/load.h"
+#include "config/schedule.h"
+#include "core/atomic_file.h"
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/logging.h"
+#include "core/version.h"
+#include "data/tokenizer.h"
+#include "model/accounting.h"
+#include "trainer/inference.h"
+#include "trainer/run_folder.h"
+#include "trainer/stop.h"
+#include "trainer/trainer.h"
+
+namespace transxssm {
+namespace {
+
+// UTF-8 bytes behind each token id; control tokens stand for none. Empty without a tokenizer.
+std::vector<int32_t> bytes_per_token(const RunConfig& config) {
+  if (config.data.tokenizer.empty()) return {};
+  const Tokenizer tokenizer(config.data.tokenizer);
+  expect_input(
+      tokenizer.vocab_size() <= config.model.vocab_size,
+      concat("data.tokenizer: ", config.data.tokenizer, " has ", tokenizer.vocab_size(),
+             " pieces, but model.vocab_size is ", config.model.vocab_size, "; it must be at least as large"));
+  if (tokenizer.vocab_size() < config.model.vocab_size)
+    log_info(concat("model.vocab_size ", config.model.vocab_size, " is padded: the tokenizer has ",
+                    tokenizer.vocab_size(), " pieces"));
+  std::vector<int32_t> bytes;
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id)
+    bytes.push_back(static_cast<int32_t>(tokenizer.decode_piece(id).size()));
+  return bytes;
+}
+
+void describe(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder) {
+  const std::string yaml = to_yaml(config);
+  const auto counts = count_parameters(config.model);
+  log_info("configuration:\n" + yaml);
+  log_info(concat("device: ", device.name, "; parameters: ", counts.total, " (", counts.non_embedding,
+                  " without embeddings)"));
+  warn_if_shortened(config);
+  folder.write_config(yaml);
+  folder.write_manifest({{"started", utc_time()},
+                         {"commit", kCommit},
+                         {"libtorch", kTorchVersion},
+                         {"cuda", kCudaVersion},
+                         {"device", device.name},
+                         {"parameters", counts.total}});
+  if (!config.data.tokenizer.empty())  // a run folder can be used without the files it was made from
+    write_file_atomically(folder.path() / kRunTokenizerName, read_file(config.data.tokenizer));
+}
+
+void start(Trainer& trainer, const RunConfig& config, const StartPlan& plan,
+           const std::vector<std::string>& allow_change) {
+  if (plan.kind == StartPlan::Kind::fresh) {
+    log_info(concat("starting afresh with seed ", config.train.seed));
+    trainer.start_fresh();
+    return;
+  }
+  const CheckpointReader checkpoint(plan.checkpoint);
+  if (plan.kind == StartPlan::Kind::init_from) {
+    log_info(concat("starting at step 0 with the weights of ", plan.checkpoint.string()));
+    trainer.start_from_weights(checkpoint);
+    return;
+  }
+  check_config_changes(checkpoint.manifest().run.at("config"), config, checkpoint.manifest().step,
+                       allow_change);
+  trainer.resume(checkpoint);
+  log_info(concat("going on from ", plan.checkpoint.string(), " (step ", trainer.step(), ")"));
+}
+
+int train(const RunConfig& config, const LaunchOptions& options, const RunFolder& folder,
+          std::optional<Trainer>& made) {
+  const ComputeDevice device = choose_device(config.train.device, config.precision.compute);
+  const auto token_bytes = bytes_per_token(config);
+  const StartPlan plan = plan_start(options, folder.path());
+  describe(config, device, folder);
+  Trainer& trainer = made.emplace(config, device, folder, token_bytes);
+  start(trainer, config, plan, options.allow_change);
+  folder.set_status({RunState::running, trainer.step(), "", std::nullopt});
+  const auto reason = trainer.run();
+  const int exit_code = reason ? static_cast<int>(config.train.stop_exit_code) : 0;
+  log_info(reason ? concat("stopped at step ", trainer.step(), ": ", *reason,
+                           "; the same command goes on from here")
+                  : concat("finished at step ", trainer.step()));
+  folder.set_status(
+      {reason ? RunState::stopped : RunState::finished, trainer.step(), reason.value_or(""), exit_code});
+  return exit_code;
+}
+
+}  // namespace
+
+int launch_training(const RunConfig& config, const LaunchOptions& options) {
+  install_stop_signals();
+  // cuBLAS gives the same bits from run to run only with a fixed workspace; read when its first handle is
+  // made.
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  const RunFolder folder(config.train.run_dir);
+  log_to_file(folder.log());
+  std::optional<Trainer> trainer;
+  const auto failed = [&](const std::string& reason, int exit_code) {
+    try {
+      folder.set_status({RunState::failed, trainer ? trainer->step() : 0, reason, exit_code});
+    } catch (const std::exception& error) {  // the reason is what the user has to see
+      log_warning(concat("status.json was not written: ", error.what()));
+    }
+  };
+  try {
+    return train(config, options, folder, trainer);
+  } catch (const c10::OutOfMemoryError& error) {
+    const std::string message =
+        concat("out of memory: ", error.what_without_backtrace(), "\nLower train.micro_batch_size (now ",
+               config.train.micro_batch_size, "), set train.recompute: full, or shorten train.seq_len (now ",
+               config.train.seq_len, ")");
+    failed(message, 2);
+    throw InputError(message);
+  } catch (const InputError& error) {
+    failed(error.what(), 2);
+    throw;
+  } catch (const std::exception& error) {
+    failed(error.what(), 1);
+    throw;
+  }
+}
+
+}  // namespace transxssm

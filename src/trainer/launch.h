@@ -1,0 +1,14 @@
+// `transxssm train`: from a configuration to a finished or stopped run.
+#pragma once
+
+#include "config/run_config.h"
+#include "trainer/start_plan.h"
+
+namespace transxssm {
+
+// Returns the exit code: 0 when train.max_steps was reached, train.stop_exit_code when stopped early with
+// everything saved. Throws InputError for bad input, other exceptions for failures; status.json of the run
+// folder says which.
+int launch_training(const RunConfig& config, const LaunchOptions& options);
+
+}  // namespace transxssm

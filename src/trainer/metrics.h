@@ -1,0 +1,69 @@
+// What a run reports: the rows of metrics.jsonl and, under the same names, TensorBoard's scalars.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "core/atomic_file.h"
+#include "trainer/tensorboard.h"
+
+namespace transxssm {
+
+// One row {"kind": "train", ...}; the fields' names are the keys. What is unknown (no value) or not finite
+// becomes null in metrics.jsonl and has no point in TensorBoard.
+struct TrainMetrics {
+  int64_t step = 0;
+  int64_t consumed_tokens = 0;
+  double loss = 0;
+  double lr = 0;
+  double grad_norm = 0;
+  double step_time_seconds = 0;
+  double elapsed_seconds = 0;    // over resumes
+  double tokens_per_second = 0;  // all ranks
+  double tokens_per_second_per_gpu = 0;
+  double tflops_per_gpu = 0;
+  std::optional<double> mfu;  // 0 to 1; unknown where the device's peak is
+  std::optional<double> memory_peak_gib;
+  double data_wait_seconds = 0;
+  int64_t skipped_steps = 0;
+};
+
+// One row {"kind": "validation", ...}.
+struct ValidationMetrics {
+  int64_t step = 0;
+  std::string set;
+  double loss = 0;
+  std::optional<double> bits_per_byte;  // unknown without a tokenizer
+};
+
+nlohmann::ordered_json to_json(const TrainMetrics& row);
+nlohmann::ordered_json to_json(const ValidationMetrics& row);
+
+// Drops the rows of a metrics file beyond `step`, and lines that a killed process left torn. The file is
+// replaced atomically, and left alone when there is nothing to drop. A missing file is fine.
+void drop_metrics_after(const std::filesystem::path& file, int64_t step);
+
+// Appends rows; each is one write(2), so a killed process loses none it reported.
+class MetricsWriter {
+ public:
+  // `step` is where the run starts: that of the checkpoint, or -1 for a fresh start. Rows beyond it are
+  // dropped from the file, and superseded in TensorBoard. An empty `tensorboard` folder name writes no event
+  // files.
+  MetricsWriter(const std::filesystem::path& file, const std::filesystem::path& tensorboard, int64_t step);
+
+  void write(const TrainMetrics& row);
+  void write(const ValidationMetrics& row);
+
+ private:
+  void write(const nlohmann::ordered_json& row, const std::string& tag_prefix);
+
+  OutputFile file_;
+  std::unique_ptr<TensorBoardWriter> tensorboard_;
+};
+
+}  // namespace transxssm

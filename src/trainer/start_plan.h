@@ -1,0 +1,40 @@
+// How a launch begins: afresh, from another run's weights, or where a checkpoint left off; and whether the
+// configuration still fits that checkpoint.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "config/run_config.h"
+
+namespace transxssm {
+
+// The flags of `transxssm train` beside the configuration.
+struct LaunchOptions {
+  std::string resume = "auto";  // auto | none | a run or step folder
+  std::string init_from;        // run or step folder whose weights to start from; empty: initial values
+  std::vector<std::string> allow_change;
+};
+
+struct StartPlan {
+  enum class Kind { fresh, init_from, resume };
+  Kind kind = Kind::fresh;
+  std::filesystem::path checkpoint;  // step folder, unless fresh
+};
+
+// auto: the newest valid checkpoint of `run_dir` (each damaged newer one is named in a warning), else
+// `init_from`, else a fresh start. none: refused when `run_dir` has checkpoints. A path: that checkpoint.
+// Throws InputError.
+StartPlan plan_start(const LaunchOptions& options, const std::filesystem::path& run_dir);
+
+// Compares the configuration stored with a checkpoint of step `step` to the present one. Changes that leave
+// the mathematics alone are logged; the others throw InputError, field by field, unless `allow` names them.
+// Raising train.max_steps is free as long as every step so far keeps its learning rate.
+void check_config_changes(const nlohmann::json& saved, const RunConfig& now, int64_t step,
+                          const std::vector<std::string>& allow);
+
+}  // namespace transxssm

@@ -1,0 +1,30 @@
+// What the device has to say about a step, read without making it wait.
+#pragma once
+
+#include <optional>
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Event.h>
+
+namespace transxssm {
+
+struct StepReport {
+  double loss = 0;
+  double grad_norm = 0;
+  int64_t skipped_steps = 0;  // total so far, steps whose loss or norm was not finite
+  int64_t skipped_in_row = 0;
+};
+
+// Scalars on their way to the host. Made right after a step was queued, read when the next one has been.
+class PendingReport {
+ public:
+  PendingReport(const at::Tensor& loss, const at::Tensor& grad_norm, const at::Tensor& skipped_steps,
+                const at::Tensor& skipped_in_row);
+  StepReport wait();
+
+ private:
+  at::Tensor host_;  // f64 [4], pinned for a GPU
+  std::optional<c10::Event> copied_;
+};
+
+}  // namespace transxssm

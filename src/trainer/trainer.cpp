@@ -1,0 +1,204 @@
+#include "trainer/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "config/load.h"
+#include "core/check.h"
+#include "core/logging.h"
+#include "core/version.h"
+#include "model/accounting.h"
+#include "optim/init.h"
+#include "trainer/device_batch.h"
+#include "trainer/evaluator.h"
+#include "trainer/progress.h"
+
+namespace transxssm {
+namespace {
+
+LoaderShape loader_shape(const RunConfig& c) {
+  return {c.train.seq_len, c.train.global_batch_size, c.train.micro_batch_size, c.model.vocab_size};
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Model FLOPs of a step, by the documents that are really in it.
+double flops_of(const GlobalBatch& batch, const ModelConfig& model) {
+  double flops = 0;
+  for (const Batch& b : batch.micro_batches)
+    flops += train_flops_per_token(model, mean_keys(b)) * static_cast<double>(b.batch * b.seq_len);
+  return flops;
+}
+
+}  // namespace
+
+Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder,
+                 const std::vector<int32_t>& bytes_per_token)
+    : config_(config),
+      device_(device),
+      folder_(folder),
+      stop_watch_(config.train.max_minutes),
+      loader_(config.data, loader_shape(config)),
+      validation_sets_(make_validation_sets(config.data, loader_shape(config), config.validation.sequences,
+                                            bytes_per_token)),
+      parameters_(HybridModel::parameter_specs(config.model, config.optimizer.decay_embeddings),
+                  device.device, device.dtype),
+      model_(config.model, parameters_.table(),
+             {config.train.seq_len, config.train.deterministic, config.train.recompute}),
+      optimizer_(parameters_, config.optimizer),
+      train_step_(model_, parameters_, optimizer_, config.train.z_loss),
+      schedule_(make_lr_schedule(config.optimizer, config.schedule, config.train.max_steps)),
+      checkpointer_(folder.checkpoints(), {config.checkpoint.keep_last, config.checkpoint.keep_every}),
+      loader_state_(loader_.save_state()) {}
+
+void Trainer::start_fresh() {
+  initialize(parameters_, config_.train.seed);
+  open_metrics();
+}
+
+void Trainer::start_from_weights(const CheckpointReader& checkpoint) {
+  parameters_.load_weights(
+      checkpoint.load([](const std::string& name) { return name.starts_with("model/"); }));
+  open_metrics();
+}
+
+void Trainer::resume(const CheckpointReader& checkpoint) {
+  const StateDict state = checkpoint.load();
+  parameters_.load_state(state);
+  optimizer_.load_state(state);
+  const auto& progress = state.values.at("trainer");
+  step_ = progress.at("step");
+  validated_step_ = progress.at("validated_step");
+  elapsed_before_ = progress.at("elapsed_seconds");
+  last_loss_ = progress.at("loss").is_null() ? std::nan("") : progress.at("loss").get<double>();
+  loader_state_ = state.values.at("loader");
+  loader_.load_state(loader_state_);
+  if (checkpoint.folder().parent_path() == folder_.checkpoints()) saved_step_ = step_;
+  open_metrics();
+}
+
+void Trainer::open_metrics() {
+  const auto tensorboard = config_.logging.tensorboard ? folder_.tensorboard() : std::filesystem::path();
+  metrics_.emplace(folder_.metrics(), tensorboard, step_ > 0 ? step_ : -1);
+  logged_step_ = step_;
+}
+
+std::optional<std::string> Trainer::run() {
+  const auto due = [&](int64_t every) { return step_ > 0 && step_ % every == 0; };
+  logged_at_ = Clock::now();
+  for (;;) {
+    const bool at_end = step_ >= config_.train.max_steps;
+    if ((due(config_.validation.every) || at_end) && validated_step_ != step_) validate();
+    if ((due(config_.checkpoint.every) || at_end) && saved_step_ != step_) save();
+    if (at_end) return std::nullopt;
+    if (const auto reason = stop_reason()) {
+      if (saved_step_ != step_) save();
+      return reason;
+    }
+    train_one_step();
+  }
+}
+
+void Trainer::train_one_step() {
+  const GlobalBatch batch = loader_.next();
+  const double lr = learning_rate(schedule_, step_);
+  if (!train_step_.run(batch, lr, [&] { return stop_reason().has_value(); })) return;
+  ++step_;
+  loader_state_ = loader_.save_state();
+  queued_.push_back({step_, loader_.consumed_tokens(), lr, flops_of(batch, config_.model),
+                     PendingReport(train_step_.loss(), optimizer_.grad_norm(), optimizer_.skipped_steps(),
+                                   optimizer_.skipped_in_row())});
+  // A step late on a GPU, so that it never waits for the host; on a CPU the step is done by now.
+  read_reports(/*leave_queued=*/device_.device.is_cuda() ? 1 : 0);
+}
+
+void Trainer::read_reports(size_t leave_queued) {
+  while (queued_.size() > leave_queued) {
+    QueuedStep queued = std::move(queued_.front());
+    queued_.pop_front();
+    const StepReport report = queued.report.wait();
+    last_loss_ = report.loss;
+    ++steps_since_log_;
+    flops_since_log_ += queued.flops;
+    tokens_since_log_ += config_.train.global_batch_size * config_.train.seq_len;
+    if (report.skipped_in_row > config_.train.max_skipped_in_row)
+      throw std::runtime_error(
+          concat("step ", queued.step, ": loss ", report.loss, ", gradient norm ", report.grad_norm, "; ",
+                 report.skipped_in_row,
+                 " steps in a row were not finite and were skipped (train.max_skipped_in_row is ",
+                 config_.train.max_skipped_in_row,
+                 "). Lower optimizer.lr or look at the data of these steps; the newest "
+                 "checkpoint is untouched"));
+    const bool last = queued.step == config_.train.max_steps;
+    if (queued.step % config_.logging.every == 0 || last) log_step(queued, report);
+  }
+}
+
+void Trainer::log_step(const QueuedStep& queued, const StepReport& report) {
+  const double seconds = seconds_since(logged_at_);
+  const double rate = 1.0 / std::max(seconds, 1e-9);
+  TrainMetrics row;
+  row.step = queued.step;
+  row.consumed_tokens = queued.consumed_tokens;
+  row.loss = report.loss;
+  row.lr = queued.lr;
+  row.grad_norm = report.grad_norm;
+  row.step_time_seconds = seconds / static_cast<double>(std::max<int64_t>(steps_since_log_, 1));
+  row.elapsed_seconds = elapsed_before_ + seconds_since(launched_);
+  row.tokens_per_second = static_cast<double>(tokens_since_log_) * rate;
+  row.tokens_per_second_per_gpu = row.tokens_per_second;
+  row.tflops_per_gpu = flops_since_log_ * rate * 1e-12;
+  if (device_.peak_flops > 0) row.mfu = flops_since_log_ * rate / device_.peak_flops;
+  row.memory_peak_gib = memory_peak_gib(device_);
+  row.data_wait_seconds = loader_.seconds_waited();
+  row.skipped_steps = report.skipped_steps;
+  metrics_->write(row);
+  log_info(progress_line(row, config_.train.max_steps));
+  logged_at_ = Clock::now();
+  logged_step_ = queued.step;
+  steps_since_log_ = tokens_since_log_ = 0;
+  flops_since_log_ = 0;
+}
+
+void Trainer::validate() {
+  read_reports(0);
+  const auto started = Clock::now();
+  const auto results = evaluate(model_, validation_sets_, [&] { return stop_reason().has_value(); });
+  logged_at_ += Clock::now() - started;  // not part of a training step
+  if (!results) return;
+  for (const ValidationResult& result : *results) {
+    metrics_->write(ValidationMetrics{step_, result.set, result.loss, result.bits_per_byte});
+    std::string line = concat("step ", step_, " | validation ", result.set, " | loss ", result.loss);
+    if (result.bits_per_byte) line += concat(" | bits per byte ", *result.bits_per_byte);
+    log_info(line);
+  }
+  validated_step_ = step_;
+}
+
+void Trainer::save() {
+  read_reports(0);
+  folder_.expect_held();
+  const auto started = Clock::now();
+  StateDict state;
+  parameters_.save_state(state);
+  optimizer_.save_state(state);
+  state.values["loader"] = loader_state_;
+  state.values["trainer"] = {{"step", step_},
+                             {"validated_step", validated_step_},
+                             {"elapsed_seconds", elapsed_before_ + seconds_since(launched_)},
+                             {"loss", last_loss_}};
+  const nlohmann::json run = {{"config", to_json(config_)}, {"commit", kCommit},
+                              {"libtorch", kTorchVersion},  {"device", device_.name},
+                              {"loss", last_loss_},         {"parameters", parameters_.parameter_count()}};
+  const auto path = checkpointer_.save(step_, state, run);
+  saved_step_ = step_;
+  folder_.set_status({RunState::running, step_, "", std::nullopt});
+  const double seconds = seconds_since(started);
+  save_seconds_ = std::max(save_seconds_, seconds);
+  log_info(concat("saved ", path.string(), " in ", format_duration(seconds)));
+  logged_at_ += Clock::now() - started;
+}
+
+}  // namespace transxssm

@@ -1,0 +1,101 @@
+// A training run: owns the parts and decides when to train, validate, report, save and stop. What one step
+// does is in trainer/train_step.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/checkpointer.h"
+#include "checkpoint/reader.h"
+#include "config/run_config.h"
+#include "data/loader.h"
+#include "data/validation_set.h"
+#include "model/hybrid_model.h"
+#include "optim/flat_parameters.h"
+#include "optim/lr_schedule.h"
+#include "optim/optimizer.h"
+#include "trainer/device.h"
+#include "trainer/metrics.h"
+#include "trainer/run_folder.h"
+#include "trainer/step_report.h"
+#include "trainer/stop.h"
+#include "trainer/train_step.h"
+
+namespace transxssm {
+
+class Trainer {
+ public:
+  // Opens the data first (its errors come before anything large is allocated), then makes model and
+  // optimizer. `bytes_per_token` is empty without a tokenizer.
+  Trainer(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder,
+          const std::vector<int32_t>& bytes_per_token);
+
+  // Exactly one of these comes before run().
+  void start_fresh();
+  void start_from_weights(const CheckpointReader& checkpoint);
+  void resume(const CheckpointReader& checkpoint);
+
+  // Trains until max_steps (nothing is returned) or until there is a reason to stop early (it is returned).
+  // Everything is saved by then.
+  std::optional<std::string> run();
+
+  int64_t step() const { return step_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  // A step that was queued on the device, with what the host knows about it.
+  struct QueuedStep {
+    int64_t step;
+    int64_t consumed_tokens;
+    double lr;
+    double flops;  // model FLOPs of the step
+    PendingReport report;
+  };
+
+  std::optional<std::string> stop_reason() const { return stop_watch_.reason(save_seconds_); }
+  void open_metrics();
+  void train_one_step();
+  void read_reports(size_t leave_queued);
+  void log_step(const QueuedStep& queued, const StepReport& report);
+  void validate();
+  void save();
+
+  RunConfig config_;
+  ComputeDevice device_;
+  const RunFolder& folder_;
+  StopWatch stop_watch_;
+  Loader loader_;
+  std::vector<ValidationSet> validation_sets_;
+  FlatParameters parameters_;
+  HybridModel model_;
+  Optimizer optimizer_;
+  TrainStep train_step_;
+  LrSchedule schedule_;
+  Checkpointer checkpointer_;
+  std::optional<MetricsWriter> metrics_;  // from start on
+
+  int64_t step_ = 0;             // steps done
+  int64_t validated_step_ = 0;   // step of the last validation
+  int64_t saved_step_ = -1;      // step of the last save in this folder
+  nlohmann::json loader_state_;  // as of step_
+  double elapsed_before_ = 0;    // seconds of earlier launches
+  double save_seconds_ = 0;      // the longest save so far
+  double last_loss_ = 0;
+  Clock::time_point launched_ = Clock::now();
+
+  std::deque<QueuedStep> queued_;
+  int64_t logged_step_ = 0;  // last step whose report was read, and when
+  Clock::time_point logged_at_ = Clock::now();
+  int64_t tokens_since_log_ = 0;
+  double flops_since_log_ = 0;
+  int64_t steps_since_log_ = 0;
+};
+
+}  // namespace transxssm

@@ -1,0 +1,175 @@
+// The chunked SSD scan against its token-by-token twin, values and gradients, in f64.
+#include "ops/ssd.h"
+
+#include "support/catch.h"
+#include "support/ssd_case.h"
+
+using namespace transxssm;
+
+namespace {
+
+// Errors of f64 sums over a few hundred tokens, relative to the largest value.
+constexpr double kF64 = 1e-10;
+
+// The twin runs once, the scan at every chunk length.
+void require_equals_sequential(SsdCase c, const std::vector<int64_t>& chunks) {
+  const auto [dy, dfinal] = ssd_cotangents(c);
+  const SsdOutcome exact = ssd_outcome(c, dy, dfinal, /*sequential=*/true);
+  for (const int64_t chunk : chunks) {
+    CAPTURE(chunk);
+    c.dims.chunk_size = chunk;
+    require_same_outcome(ssd_outcome(c, dy, dfinal), exact, kF64);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("ssd: chunks equal the token recurrence at awkward lengths, values and gradients", "[ops]") {
+  const int64_t seq_len = GENERATE(1, 63, 64, 65, 129, 211);
+  CAPTURE(seq_len);
+  SsdCase c = f64_ssd_case({2, 3, 4, 2, 0}, ops::one_document_per_row(2, seq_len, at::kCPU));
+  c.rope = f64_rope(seq_len, 4);
+  require_equals_sequential(c, {16, 64, 128});
+}
+
+TEST_CASE("ssd: documents anywhere in a chunk restart the state", "[ops]") {
+  const int64_t seq_len = 211;
+  const bool initial = GENERATE(false, true);
+  CAPTURE(initial);
+  const auto documents = documents_at({{0, 1, 63, 64, 127, 210}, {16, 17, 18, 130}, {}}, seq_len);
+  SsdCase c = f64_ssd_case({2, 3, 4, 1, 0}, documents);
+  c.rope = f64_rope(seq_len, 4);
+  c.d_skip = f64_parameter("d_skip", {2}, 5);
+  if (initial)
+    c.initial_state = f64_tensor({3, 2, 3, 4}, 9);  // only the row's first document goes on from it
+  require_equals_sequential(c, {16, 64, 128});
+}
+
+TEST_CASE("ssd: every token its own document", "[ops]") {
+  std::vector<int64_t> starts;
+  for (int64_t t = 0; t < 37; ++t) starts.push_back(t);
+  SsdCase c = f64_ssd_case({2, 3, 4, 2, 0}, documents_at({starts, starts}, 37));
+  c.rope = f64_rope(37, 4);
+  require_equals_sequential(c, {16});
+}
+
+TEST_CASE("ssd: groups, skip, rotation and unequal widths in every combination", "[ops]") {
+  const int64_t groups = GENERATE(1, 2, 4);
+  const bool rope = GENERATE(false, true);
+  const bool skip = GENERATE(false, true);
+  const bool initial = GENERATE(false, true);
+  const auto [head_dim, state_dim] =
+      GENERATE(std::pair<int64_t, int64_t>{5, 2}, std::pair<int64_t, int64_t>{2, 6});
+  CAPTURE(groups, rope, skip, initial, head_dim, state_dim);
+  SsdCase c = f64_ssd_case({4, head_dim, state_dim, groups, 0}, documents_at({{7, 31}, {16}}, 45));
+  if (rope) c.rope = f64_rope(45, state_dim);
+  if (skip) c.d_skip = f64_parameter("d_skip", {4}, 5);
+  if (initial) c.initial_state = f64_tensor({2, 4, head_dim, state_dim}, 9);
+  require_equals_sequential(c, {16});
+}
+
+TEST_CASE("ssd: the chunk length changes rounding, not the function", "[ops]") {
+  SsdCase c = f64_ssd_case({2, 8, 8, 2, 128}, documents_at({{70, 140}, {}}, 150));
+  c.rope = f64_rope(150, 8);
+  const auto [dy, dfinal] = ssd_cotangents(c);
+  const SsdOutcome at_128 = ssd_outcome(c, dy, dfinal);
+  for (const int64_t chunk : {1, 7, 64, 256}) {
+    CAPTURE(chunk);
+    c.dims.chunk_size = chunk;
+    require_same_outcome(ssd_outcome(c, dy, dfinal), at_128, 1e-11);
+  }
+}
+
+TEST_CASE("ssd: backward agrees with central differences", "[ops]") {
+  const bool with_documents = GENERATE(false, true);
+  const auto documents =
+      with_documents ? documents_at({{2, 3}, {}}, 7) : ops::one_document_per_row(2, 7, at::kCPU);
+  SsdCase c = f64_ssd_case({2, 3, 2, 1, 3}, documents);
+  c.rope = f64_rope(7, 2);
+  c.d_skip = f64_parameter("d_skip", {2}, 5);
+  gradcheck(
+      [&](const std::vector<at::Tensor>& in) {
+        SsdCase step = c;
+        step.packed = in[0];
+        step.initial_state = in[1];
+        const ops::SsdResult out = step.run();
+        return std::vector<at::Tensor>{out.y_btw, out.final_state_bhpn};
+      },
+      {c.packed, f64_tensor({2, 2, 3, 2}, 9)}, c.parameters());
+}
+
+TEST_CASE("ssd: either result may be the only one that is used", "[ops]") {
+  SsdCase c = f64_ssd_case({2, 3, 4, 2, 8}, documents_at({{5}, {}}, 21));
+  c.initial_state = f64_tensor({2, 2, 3, 4}, 9);
+  const auto [dy, dfinal] = ssd_cotangents(c);
+  for (const auto& [a, b] : {std::pair{dy, at::Tensor()}, std::pair{at::Tensor(), dfinal}})
+    require_same_outcome(ssd_outcome(c, a, b), ssd_outcome(c, a, b, /*sequential=*/true), kF64);
+}
+
+TEST_CASE("ssd: reads a strided view in place and gives its columns one gradient", "[ops]") {
+  SsdCase c = f64_ssd_case({2, 3, 4, 2, 8}, documents_at({{5}, {}}, 21));
+  const int64_t columns = c.packed.size(2);
+  const auto [dy, dfinal] = ssd_cotangents(c);
+  const SsdOutcome plain = ssd_outcome(c, dy, dfinal);
+
+  // Two columns before, three unused ones inside the view, one behind it.
+  const at::Tensor wide = f64_tensor({2, 21, columns + 6}, 3).requires_grad_(true);
+  {
+    const at::NoGradGuard no_grad;
+    at::Tensor used = wide.narrow(2, 2, columns);
+    used.copy_(c.packed);
+  }
+  SsdCase strided = c;
+  strided.packed = wide.narrow(2, 2, columns + 3);
+  const ops::SsdResult out = strided.run();
+  REQUIRE(same_bits(out.y_btw, plain["y"]));
+  ((out.y_btw * dy).sum() + (out.final_state_bhpn * dfinal).sum()).backward();
+  REQUIRE(same_bits(wide.grad().narrow(2, 2, columns), plain["d packed"]));
+  REQUIRE(max_abs(wide.grad().narrow(2, 0, 2)) == 0);
+  REQUIRE(max_abs(wide.grad().narrow(2, columns + 2, 4)) == 0);
+}
+
+TEST_CASE("ssd: parameters alone may want gradients, and inference wants none", "[ops]") {
+  SsdCase c = f64_ssd_case({2, 3, 4, 2, 8}, ops::one_document_per_row(1, 13, at::kCPU));
+  const auto [dy, dfinal] = ssd_cotangents(c);
+  const SsdOutcome full = ssd_outcome(c, dy, dfinal);
+  c.a_log->grad.zero_();
+  c.packed = c.packed.detach();
+  const ops::SsdResult out = c.run();
+  ((out.y_btw * dy).sum() + (out.final_state_bhpn * dfinal).sum()).backward();
+  REQUIRE(same_bits(c.a_log->grad, full["d a_log"]));
+
+  const auto frozen = [](const ParameterPtr& p) {
+    return c10::make_intrusive<Parameter>(p->name, p->weight.detach(), at::Tensor());
+  };
+  c.a_log = frozen(c.a_log);
+  c.dt_bias = frozen(c.dt_bias);
+  REQUIRE_FALSE(c.run().y_btw.requires_grad());
+}
+
+TEST_CASE("ssd: wrong arguments are named with what was expected", "[ops]") {
+  SsdCase c = f64_ssd_case({4, 3, 4, 2, 8}, ops::one_document_per_row(1, 13, at::kCPU));
+  const auto message = [](const SsdCase& bad) -> std::string {
+    try {
+      bad.run();
+    } catch (const std::exception& e) {
+      return e.what();
+    }
+    return "";
+  };
+  SsdCase bad = c;
+  bad.packed = c.packed.narrow(2, 0, 20);
+  REQUIRE(message(bad).find("expected at least 32 columns") != std::string::npos);
+  bad = c;
+  bad.dims.num_groups = 3;
+  REQUIRE(message(bad).find("groups that divide 4 heads, got 3") != std::string::npos);
+  bad = c;
+  bad.a_log = f64_parameter("a_log", {3}, 1);
+  REQUIRE(message(bad).find("ssd A_log: expected [4], got [3]") != std::string::npos);
+  bad = c;
+  bad.rope = f64_rope(13, 6);
+  REQUIRE(message(bad).find("ssd rope table: expected [any, 2], got [13, 3]") != std::string::npos);
+  bad = c;
+  bad.initial_state = f64_tensor({1, 4, 4, 3}, 1);
+  REQUIRE(message(bad).find("ssd state: expected [1, 4, 3, 4], got [1, 4, 4, 3]") != std::string::npos);
+}

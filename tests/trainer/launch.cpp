@@ -1,0 +1,230 @@
+// Whole runs of tiny models: learning, resuming bit for bit, forking, and what a changed configuration may
+// do.
+#include "trainer/launch.h"
+
+#include <csignal>
+
+#include "checkpoint/locate.h"
+#include "checkpoint/reader.h"
+#include "core/atomic_file.h"
+#include "support/catch.h"
+#include "support/tiny_run.h"
+
+using namespace transxssm;
+using namespace transxssm::test;
+using Catch::Matchers::Contains;
+
+namespace {
+
+StateDict final_state(const RunConfig& config) {
+  return CheckpointReader(resolve_checkpoint(config.train.run_dir)).load();
+}
+
+void require_equal_bits(const StateDict& a, const StateDict& b) {
+  REQUIRE(a.tensors.size() == b.tensors.size());
+  for (const auto& [name, tensor] : a.tensors) {
+    CAPTURE(name);
+    REQUIRE(at::equal(tensor, b.tensors.at(name)));
+  }
+  REQUIRE(a.values.at("loader") == b.values.at("loader"));
+  REQUIRE(a.values.at("optimizer") == b.values.at("optimizer"));
+}
+
+std::string error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+std::string status_of(const RunConfig& config) {
+  return nlohmann::json::parse(read_file(std::filesystem::path(config.train.run_dir) / "status.json"))
+      .at("state");
+}
+
+}  // namespace
+
+TEST_CASE("train: every architecture learns, and says so in metrics and status") {
+  const TinyRun tiny("learn");
+  for (const auto& architecture : architectures()) {
+    CAPTURE(architecture);
+    auto config = tiny.config(architecture, architecture);
+    config.train.max_steps = 60;
+    REQUIRE(launch_training(config, {}) == 0);
+    const auto rows = metric_rows(config.train.run_dir);
+    REQUIRE(rows.front().at("kind") == "train");
+    const double first = rows.front().at("loss");
+    const double validation = rows.back().at("loss");
+    REQUIRE(rows.back().at("kind") == "validation");
+    REQUIRE(first > 4.0);  // ln 61 = 4.1
+    REQUIRE(validation < 0.75 * first);
+    REQUIRE(status_of(config) == "finished");
+  }
+}
+
+TEST_CASE("train: 2n steps equal n steps, a stop, a resume and n steps, bit for bit") {
+  const TinyRun tiny("resume");
+  const std::string architecture = GENERATE("transxssm", "everything");
+  auto whole = tiny.config("whole", architecture);
+  REQUIRE(launch_training(whole, {}) == 0);
+
+  auto parts = tiny.config("parts", architecture);
+  parts.checkpoint.every = 5;
+  parts.train.max_steps = 8;
+  {
+    auto first = parts;  // killed after step 5 was saved: what came later is dropped on resume
+    first.train.max_steps = 8;
+    first.checkpoint.every = 5;
+    REQUIRE(launch_training(first, {}) == 0);
+    for (const auto& entry : list_checkpoints(first.train.run_dir))
+      if (entry.step > 5) std::filesystem::remove_all(entry.folder);
+  }
+  REQUIRE(launch_training(parts, {}) == 0);
+  require_equal_bits(final_state(whole), final_state(parts));
+  REQUIRE(metric_rows(whole.train.run_dir) == metric_rows(parts.train.run_dir));
+}
+
+TEST_CASE("train: micro-batch size changes rounding only") {
+  const TinyRun tiny("micro");
+  auto one = tiny.config("one");
+  one.train.micro_batch_size = 4;
+  auto four = tiny.config("four");
+  four.train.micro_batch_size = 1;
+  REQUIRE(launch_training(one, {}) == 0);
+  REQUIRE(launch_training(four, {}) == 0);
+  const auto a = metric_rows(one.train.run_dir);
+  const auto b = metric_rows(four.train.run_dir);
+  REQUIRE(a.size() == b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    REQUIRE(a[i].at("loss").get<double>() == Approx(b[i].at("loss").get<double>()).epsilon(1e-4));
+  }
+}
+
+TEST_CASE("train: two runs give the same bits") {
+  const TinyRun tiny("repeat");
+  const auto a = tiny.config("a");
+  const auto b = tiny.config("b");
+  REQUIRE(launch_training(a, {}) == 0);
+  REQUIRE(launch_training(b, {}) == 0);
+  require_equal_bits(final_state(a), final_state(b));
+}
+
+TEST_CASE("train: recompute gives the same bits") {
+  const TinyRun tiny("recompute");
+  const auto kept = tiny.config("kept");
+  auto full = tiny.config("full");
+  full.train.recompute = Recompute::full;
+  REQUIRE(launch_training(kept, {}) == 0);
+  REQUIRE(launch_training(full, {}) == 0);
+  require_equal_bits(final_state(kept), final_state(full));
+}
+
+TEST_CASE("train: a time limit saves and stops with the configured exit code, and the run goes on later") {
+  const TinyRun tiny("limit");
+  auto limited = tiny.config();
+  limited.train.max_minutes = 1e-9;
+  REQUIRE(launch_training(limited, {}) == 75);
+  REQUIRE(status_of(limited) == "stopped");
+  auto unlimited = tiny.config();
+  REQUIRE(launch_training(unlimited, {}) == 0);
+  const auto whole = tiny.config("whole");
+  REQUIRE(launch_training(whole, {}) == 0);
+  require_equal_bits(final_state(whole), final_state(unlimited));
+}
+
+TEST_CASE("train: a finished run does nothing when started again, and goes on when max_steps is raised") {
+  const TinyRun tiny("again");
+  auto config = tiny.config();
+  config.schedule = {};
+  config.schedule.type = ScheduleType::constant;
+  REQUIRE(launch_training(config, {}) == 0);
+  const auto rows = metric_rows(config.train.run_dir);
+  REQUIRE(launch_training(config, {}) == 0);
+  REQUIRE(metric_rows(config.train.run_dir) == rows);
+  config.train.max_steps = 12;
+  REQUIRE(launch_training(config, {}) == 0);
+  REQUIRE(final_state(config).values.at("trainer").at("step") == 12);
+}
+
+TEST_CASE("train: changes of the mathematics are refused field by field unless allowed") {
+  const TinyRun tiny("change");
+  auto config = tiny.config();
+  REQUIRE(launch_training(config, {}) == 0);
+  auto changed = config;
+  changed.optimizer.lr = 1e-3;
+  changed.train.max_steps = 20;  // the decay has begun, so this changes steps that were done
+  const auto error = error_of([&] { launch_training(changed, {}); });
+  REQUIRE_THAT(error, Contains("optimizer.lr: 0.003 -> 0.001"));
+  REQUIRE_THAT(error, Contains("train.max_steps: 8 -> 20"));
+  REQUIRE_THAT(error, Contains("--allow-change optimizer.lr,train.max_steps"));
+  LaunchOptions allow;
+  allow.allow_change = {"optimizer.lr", "train.max_steps"};
+  REQUIRE(launch_training(changed, allow) == 0);
+  REQUIRE(final_state(changed).values.at("trainer").at("step") == 20);
+}
+
+TEST_CASE("train: batch splitting, logging and checkpoint settings change freely") {
+  const TinyRun tiny("free");
+  auto config = tiny.config();
+  config.train.max_minutes = 1e-9;
+  REQUIRE(launch_training(config, {}) == 75);
+  config.train.max_minutes = 0;
+  config.train.micro_batch_size = 4;
+  config.logging.every = 3;
+  config.checkpoint.every = 2;
+  REQUIRE(launch_training(config, {}) == 0);
+}
+
+TEST_CASE("train: --resume PATH forks another run, --init-from takes weights only") {
+  const TinyRun tiny("fork");
+  auto original = tiny.config("original");
+  original.checkpoint.every = 4;
+  REQUIRE(launch_training(original, {}) == 0);
+
+  auto fork = tiny.config("fork");
+  LaunchOptions from_step;
+  from_step.resume = (tiny.folder / "original/checkpoints/step_00000004").string();
+  REQUIRE(launch_training(fork, from_step) == 0);
+  require_equal_bits(final_state(original), final_state(fork));
+
+  auto warm = tiny.config("warm");
+  warm.optimizer.lr = 1e-3;
+  LaunchOptions weights;
+  weights.init_from = original.train.run_dir;
+  REQUIRE(launch_training(warm, weights) == 0);
+  const auto rows = metric_rows(warm.train.run_dir);
+  REQUIRE(rows.front().at("step") == 1);
+  REQUIRE(rows.front().at("loss").get<double>() < 4.0);
+}
+
+TEST_CASE("train: --resume none refuses a folder with checkpoints") {
+  const TinyRun tiny("none");
+  const auto config = tiny.config();
+  LaunchOptions none;
+  none.resume = "none";
+  REQUIRE(launch_training(config, none) == 0);
+  REQUIRE_THAT(error_of([&] { launch_training(config, none); }), Contains("--resume none"));
+}
+
+TEST_CASE("train: a damaged newest checkpoint is skipped for the one before") {
+  const TinyRun tiny("damaged");
+  auto config = tiny.config();
+  config.checkpoint.every = 4;
+  REQUIRE(launch_training(config, {}) == 0);
+  const auto before = final_state(config);
+  std::filesystem::resize_file(tiny.folder / "run/checkpoints/step_00000008/manifest.json", 10);
+  REQUIRE(launch_training(config, {}) == 0);
+  require_equal_bits(final_state(config), before);
+}
+
+TEST_CASE(
+    "train: steps that are not finite are skipped, and too many in a row stop the run with an explanation") {
+  const TinyRun tiny("finite");
+  auto config = tiny.config();
+  config.train.z_loss = 1e38;  // the gradient overflows
+  config.train.max_skipped_in_row = 3;
+  REQUIRE_THROWS_WITH(launch_training(config, {}), Contains("were not finite and were skipped"));
+  REQUIRE(status_of(config) == "failed");
+}
