@@ -31,7 +31,8 @@ command -v nvidia-smi >/dev/null || {
 [[ -d $build/lib ]] && export LD_LIBRARY_PATH=$PWD/$build/lib:${LD_LIBRARY_PATH:-}
 if ldd "$build/bin/transxssm" | grep -q 'libtorch.* not found'; then
   torch=$(python3 -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])')
-  export LD_LIBRARY_PATH=$torch/lib:${LD_LIBRARY_PATH:-}
+  nvidia=$(printf '%s:' "$torch"/../nvidia/*/lib)
+  export LD_LIBRARY_PATH=$torch/lib:$nvidia${LD_LIBRARY_PATH:-}
 fi
 
 passed=0

@@ -9,6 +9,7 @@
 
 #include <c10/util/Exception.h>
 
+#include "checkpoint/checkpointer.h"
 #include "checkpoint/reader.h"
 #include "config/load.h"
 #include "config/schedule.h"
@@ -85,9 +86,11 @@ int train(const RunConfig& config, const LaunchOptions& options, const RunFolder
           std::optional<Trainer>& made) {
   const ComputeDevice device = choose_device(config.train.device, config.precision.compute);
   const auto token_bytes = bytes_per_token(config);
+  Checkpointer checkpointer(folder.checkpoints(),
+                            {config.checkpoint.keep_last, config.checkpoint.keep_every});
   const StartPlan plan = plan_start(options, folder.path());
   describe(config, device, folder);
-  Trainer& trainer = made.emplace(config, device, folder, token_bytes);
+  Trainer& trainer = made.emplace(config, device, folder, checkpointer, token_bytes);
   start(trainer, config, plan, options.allow_change);
   folder.set_status({RunState::running, trainer.step(), "", std::nullopt});
   const auto reason = trainer.run();

@@ -35,7 +35,7 @@ double flops_of(const GlobalBatch& batch, const ModelConfig& model) {
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder,
-                 const std::vector<int32_t>& bytes_per_token)
+                 Checkpointer& checkpointer, const std::vector<int32_t>& bytes_per_token)
     : config_(config),
       device_(device),
       folder_(folder),
@@ -50,7 +50,7 @@ Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const Run
       optimizer_(parameters_, config.optimizer),
       train_step_(model_, parameters_, optimizer_, config.train.z_loss),
       schedule_(make_lr_schedule(config.optimizer, config.schedule, config.train.max_steps)),
-      checkpointer_(folder.checkpoints(), {config.checkpoint.keep_last, config.checkpoint.keep_every}),
+      checkpointer_(checkpointer),
       loader_state_(loader_.save_state()) {}
 
 void Trainer::start_fresh() {
@@ -82,12 +82,11 @@ void Trainer::resume(const CheckpointReader& checkpoint) {
 void Trainer::open_metrics() {
   const auto tensorboard = config_.logging.tensorboard ? folder_.tensorboard() : std::filesystem::path();
   metrics_.emplace(folder_.metrics(), tensorboard, step_ > 0 ? step_ : -1);
-  logged_step_ = step_;
 }
 
 std::optional<std::string> Trainer::run() {
   const auto due = [&](int64_t every) { return step_ > 0 && step_ % every == 0; };
-  logged_at_ = Clock::now();
+  pace_.start();
   for (;;) {
     const bool at_end = step_ >= config_.train.max_steps;
     if ((due(config_.validation.every) || at_end) && validated_step_ != step_) validate();
@@ -107,7 +106,8 @@ void Trainer::train_one_step() {
   if (!train_step_.run(batch, lr, [&] { return stop_reason().has_value(); })) return;
   ++step_;
   loader_state_ = loader_.save_state();
-  queued_.push_back({step_, loader_.consumed_tokens(), lr, flops_of(batch, config_.model),
+  pace_.add(config_.train.global_batch_size * config_.train.seq_len, flops_of(batch, config_.model));
+  queued_.push_back({step_, loader_.consumed_tokens(), lr,
                      PendingReport(train_step_.loss(), optimizer_.grad_norm(), optimizer_.skipped_steps(),
                                    optimizer_.skipped_in_row())});
   // A step late on a GPU, so that it never waits for the host; on a CPU the step is done by now.
@@ -120,9 +120,6 @@ void Trainer::read_reports(size_t leave_queued) {
     queued_.pop_front();
     const StepReport report = queued.report.wait();
     last_loss_ = report.loss;
-    ++steps_since_log_;
-    flops_since_log_ += queued.flops;
-    tokens_since_log_ += config_.train.global_batch_size * config_.train.seq_len;
     if (report.skipped_in_row > config_.train.max_skipped_in_row)
       throw std::runtime_error(
           concat("step ", queued.step, ": loss ", report.loss, ", gradient norm ", report.grad_norm, "; ",
@@ -137,36 +134,30 @@ void Trainer::read_reports(size_t leave_queued) {
 }
 
 void Trainer::log_step(const QueuedStep& queued, const StepReport& report) {
-  const double seconds = seconds_since(logged_at_);
-  const double rate = 1.0 / std::max(seconds, 1e-9);
+  const Pace::Rates pace = pace_.take();
   TrainMetrics row;
   row.step = queued.step;
   row.consumed_tokens = queued.consumed_tokens;
   row.loss = report.loss;
   row.lr = queued.lr;
   row.grad_norm = report.grad_norm;
-  row.step_time_seconds = seconds / static_cast<double>(std::max<int64_t>(steps_since_log_, 1));
+  row.step_time_seconds = pace.seconds_per_step;
   row.elapsed_seconds = elapsed_before_ + seconds_since(launched_);
-  row.tokens_per_second = static_cast<double>(tokens_since_log_) * rate;
+  row.tokens_per_second = pace.tokens_per_second;
   row.tokens_per_second_per_gpu = row.tokens_per_second;
-  row.tflops_per_gpu = flops_since_log_ * rate * 1e-12;
-  if (device_.peak_flops > 0) row.mfu = flops_since_log_ * rate / device_.peak_flops;
+  row.tflops_per_gpu = pace.flops_per_second * 1e-12;
+  if (device_.peak_flops > 0) row.mfu = pace.flops_per_second / device_.peak_flops;
   row.memory_peak_gib = memory_peak_gib(device_);
   row.data_wait_seconds = loader_.seconds_waited();
   row.skipped_steps = report.skipped_steps;
   metrics_->write(row);
   log_info(progress_line(row, config_.train.max_steps));
-  logged_at_ = Clock::now();
-  logged_step_ = queued.step;
-  steps_since_log_ = tokens_since_log_ = 0;
-  flops_since_log_ = 0;
 }
 
 void Trainer::validate() {
   read_reports(0);
-  const auto started = Clock::now();
+  const Pace::Pause pause(pace_);
   const auto results = evaluate(model_, validation_sets_, [&] { return stop_reason().has_value(); });
-  logged_at_ += Clock::now() - started;  // not part of a training step
   if (!results) return;
   for (const ValidationResult& result : *results) {
     metrics_->write(ValidationMetrics{step_, result.set, result.loss, result.bits_per_byte});
@@ -180,6 +171,7 @@ void Trainer::validate() {
 void Trainer::save() {
   read_reports(0);
   folder_.expect_held();
+  const Pace::Pause pause(pace_);
   const auto started = Clock::now();
   StateDict state;
   parameters_.save_state(state);
@@ -198,7 +190,6 @@ void Trainer::save() {
   const double seconds = seconds_since(started);
   save_seconds_ = std::max(save_seconds_, seconds);
   log_info(concat("saved ", path.string(), " in ", format_duration(seconds)));
-  logged_at_ += Clock::now() - started;
 }
 
 }  // namespace transxssm

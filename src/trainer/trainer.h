@@ -22,6 +22,7 @@
 #include "optim/optimizer.h"
 #include "trainer/device.h"
 #include "trainer/metrics.h"
+#include "trainer/pace.h"
 #include "trainer/run_folder.h"
 #include "trainer/step_report.h"
 #include "trainer/stop.h"
@@ -34,7 +35,7 @@ class Trainer {
   // Opens the data first (its errors come before anything large is allocated), then makes model and
   // optimizer. `bytes_per_token` is empty without a tokenizer.
   Trainer(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder,
-          const std::vector<int32_t>& bytes_per_token);
+          Checkpointer& checkpointer, const std::vector<int32_t>& bytes_per_token);
 
   // Exactly one of these comes before run().
   void start_fresh();
@@ -55,7 +56,6 @@ class Trainer {
     int64_t step;
     int64_t consumed_tokens;
     double lr;
-    double flops;  // model FLOPs of the step
     PendingReport report;
   };
 
@@ -78,7 +78,7 @@ class Trainer {
   Optimizer optimizer_;
   TrainStep train_step_;
   LrSchedule schedule_;
-  Checkpointer checkpointer_;
+  Checkpointer& checkpointer_;
   std::optional<MetricsWriter> metrics_;  // from start on
 
   int64_t step_ = 0;             // steps done
@@ -91,11 +91,7 @@ class Trainer {
   Clock::time_point launched_ = Clock::now();
 
   std::deque<QueuedStep> queued_;
-  int64_t logged_step_ = 0;  // last step whose report was read, and when
-  Clock::time_point logged_at_ = Clock::now();
-  int64_t tokens_since_log_ = 0;
-  double flops_since_log_ = 0;
-  int64_t steps_since_log_ = 0;
+  Pace pace_;
 };
 
 }  // namespace transxssm

@@ -1,3 +1,4 @@
+// data inspect and data verify: what they print, and the damage they name.
 #include "data/corpus_tools.h"
 
 #include <cstring>

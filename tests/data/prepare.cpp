@@ -1,3 +1,4 @@
+// data prepare: shards, splits, restarts after a kill, and what it refuses.
 #include "data/prepare.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Reading documents from text and JSON lines, plain and compressed, and the errors that name a line.
 #include "data/text_reader.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Tokenizer: exact round trips and the same ids as SentencePiece.
 #include "data/tokenizer.h"
 
 #include <cmath>

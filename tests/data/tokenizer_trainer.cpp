@@ -1,3 +1,4 @@
+// Training a tokenizer: special ids, sampling, and vocabularies that cannot be reached.
 #include "data/tokenizer_trainer.h"
 
 #include "data/text_sample.h"

@@ -2,6 +2,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "attention_cases.h"
+#include "support/require_error.h"
 
 using namespace transxssm;
 
@@ -69,6 +70,6 @@ TEST_CASE("attention_cached: records nothing and refuses tokens beyond the cache
   Decoding run = start(s, at::kFloat);
   run.packed.set_requires_grad(true);
   REQUIRE(!run.next(0, 7).requires_grad());
-  REQUIRE_THROWS_WITH(ops::attention_cached(s.dims, run.packed, nullptr, run.cache, 4),
-                      Catch::Matchers::Contains("[4, 11) lie outside the cache of 10"));
+  require_error([&] { ops::attention_cached(s.dims, run.packed, nullptr, run.cache, 4); },
+                "[4, 11) lie outside the cache of 10");
 }

@@ -8,11 +8,11 @@
 #include "checkpoint/reader.h"
 #include "core/atomic_file.h"
 #include "support/catch.h"
+#include "support/require_error.h"
 #include "support/tiny_run.h"
 
 using namespace transxssm;
 using namespace transxssm::test;
-using Catch::Matchers::Contains;
 
 namespace {
 
@@ -28,15 +28,6 @@ void require_equal_bits(const StateDict& a, const StateDict& b) {
   }
   REQUIRE(a.values.at("loader") == b.values.at("loader"));
   REQUIRE(a.values.at("optimizer") == b.values.at("optimizer"));
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "";
 }
 
 std::string status_of(const RunConfig& config) {
@@ -155,10 +146,10 @@ TEST_CASE("train: changes of the mathematics are refused field by field unless a
   auto changed = config;
   changed.optimizer.lr = 1e-3;
   changed.train.max_steps = 20;  // the decay has begun, so this changes steps that were done
-  const auto error = error_of([&] { launch_training(changed, {}); });
-  REQUIRE_THAT(error, Contains("optimizer.lr: 0.003 -> 0.001"));
-  REQUIRE_THAT(error, Contains("train.max_steps: 8 -> 20"));
-  REQUIRE_THAT(error, Contains("--allow-change optimizer.lr,train.max_steps"));
+  const auto launch = [&] { launch_training(changed, {}); };
+  require_error(launch, "optimizer.lr: 0.003 -> 0.001");
+  require_error(launch, "train.max_steps: 8 -> 20");
+  require_error(launch, "--allow-change optimizer.lr,train.max_steps");
   LaunchOptions allow;
   allow.allow_change = {"optimizer.lr", "train.max_steps"};
   REQUIRE(launch_training(changed, allow) == 0);
@@ -205,7 +196,7 @@ TEST_CASE("train: --resume none refuses a folder with checkpoints") {
   LaunchOptions none;
   none.resume = "none";
   REQUIRE(launch_training(config, none) == 0);
-  REQUIRE_THAT(error_of([&] { launch_training(config, none); }), Contains("--resume none"));
+  require_error([&] { launch_training(config, none); }, "--resume none");
 }
 
 TEST_CASE("train: a damaged newest checkpoint is skipped for the one before") {
@@ -225,6 +216,6 @@ TEST_CASE(
   auto config = tiny.config();
   config.train.z_loss = 1e38;  // the gradient overflows
   config.train.max_skipped_in_row = 3;
-  REQUIRE_THROWS_WITH(launch_training(config, {}), Contains("were not finite and were skipped"));
+  require_error([&] { launch_training(config, {}); }, "were not finite and were skipped");
   REQUIRE(status_of(config) == "failed");
 }
