@@ -18,6 +18,7 @@
 #include "core/clock.h"
 #include "core/logging.h"
 #include "core/version.h"
+#include "data/corpus_check.h"
 #include "data/tokenizer.h"
 #include "model/accounting.h"
 #include "trainer/inference.h"
@@ -28,17 +29,22 @@
 namespace transxssm {
 namespace {
 
-// UTF-8 bytes behind each token id; control tokens stand for none. Empty without a tokenizer.
+// UTF-8 bytes behind each token id; control tokens stand for none. Empty without a tokenizer. Checks that
+// tokenizer, data and model fit together.
 std::vector<int32_t> bytes_per_token(const RunConfig& config) {
-  if (config.data.tokenizer.empty()) return {};
+  const int64_t vocab_size = config.model.vocab_size;
+  if (config.data.tokenizer.empty()) {
+    check_corpus(config.data, "", vocab_size, static_cast<int32_t>(config.data.eod_id));
+    return {};
+  }
   const Tokenizer tokenizer(config.data.tokenizer);
-  expect_input(
-      tokenizer.vocab_size() <= config.model.vocab_size,
-      concat("data.tokenizer: ", config.data.tokenizer, " has ", tokenizer.vocab_size(),
-             " pieces, but model.vocab_size is ", config.model.vocab_size, "; it must be at least as large"));
-  if (tokenizer.vocab_size() < config.model.vocab_size)
-    log_info(concat("model.vocab_size ", config.model.vocab_size, " is padded: the tokenizer has ",
-                    tokenizer.vocab_size(), " pieces"));
+  expect_input(tokenizer.vocab_size() <= vocab_size,
+               concat("data.tokenizer: ", config.data.tokenizer, " has ", tokenizer.vocab_size(),
+                      " pieces, but model.vocab_size is ", vocab_size, "; it must be at least as large"));
+  check_corpus(config.data, tokenizer.hash(), vocab_size, tokenizer.eos_id());
+  if (tokenizer.vocab_size() < vocab_size)
+    log_info(concat("model.vocab_size ", vocab_size, " is padded: the tokenizer has ", tokenizer.vocab_size(),
+                    " pieces"));
   std::vector<int32_t> bytes;
   for (int32_t id = 0; id < tokenizer.vocab_size(); ++id)
     bytes.push_back(static_cast<int32_t>(tokenizer.decode_piece(id).size()));
