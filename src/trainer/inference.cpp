@@ -30,9 +30,9 @@ std::filesystem::path find_tokenizer(const std::filesystem::path& checkpoint, co
   const auto copy = step_folder.parent_path().parent_path() / kRunTokenizerName;
   if (std::filesystem::exists(copy)) return copy;
   const auto config = config_from_json(CheckpointReader(step_folder).manifest().run.at("config"));
-  expect_input(
-      !config.data.tokenizer.empty(),
-      concat("the run of ", step_folder, " was trained without a tokenizer: name one with --tokenizer"));
+  expect_input(!config.data.tokenizer.empty(),
+               concat("the run of ", step_folder.string(),
+                      " was trained without a tokenizer: name one with --tokenizer"));
   return config.data.tokenizer;
 }
 

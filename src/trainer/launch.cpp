@@ -51,20 +51,23 @@ std::vector<int32_t> bytes_per_token(const RunConfig& config) {
   return bytes;
 }
 
-void describe(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder) {
-  const std::string yaml = to_yaml(config);
+void describe(const RunConfig& config, const ComputeDevice& device) {
   const auto counts = count_parameters(config.model);
-  log_info("configuration:\n" + yaml);
+  log_info("configuration:\n" + to_yaml(config));
   log_info(concat("device: ", device.name, "; parameters: ", counts.total, " (", counts.non_embedding,
                   " without embeddings)"));
   warn_if_shortened(config);
-  folder.write_config(yaml);
+}
+
+// Leaves in the run folder what it was started with. After start(): a refused resume changes nothing there.
+void record(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder) {
+  folder.write_config(to_yaml(config));
   folder.write_manifest({{"started", utc_time()},
                          {"commit", kCommit},
                          {"libtorch", kTorchVersion},
                          {"cuda", kCudaVersion},
                          {"device", device.name},
-                         {"parameters", counts.total}});
+                         {"parameters", count_parameters(config.model).total}});
   if (!config.data.tokenizer.empty())  // a run folder can be used without the files it was made from
     write_file_atomically(folder.path() / kRunTokenizerName, read_file(config.data.tokenizer));
 }
@@ -95,9 +98,10 @@ int train(const RunConfig& config, const LaunchOptions& options, const RunFolder
   Checkpointer checkpointer(folder.checkpoints(),
                             {config.checkpoint.keep_last, config.checkpoint.keep_every});
   const StartPlan plan = plan_start(options, folder.path());
-  describe(config, device, folder);
+  describe(config, device);
   Trainer& trainer = made.emplace(config, device, folder, checkpointer, token_bytes);
   start(trainer, config, plan, options.allow_change);
+  record(config, device, folder);
   folder.set_status({RunState::running, trainer.step(), "", std::nullopt});
   const auto reason = trainer.run();
   const int exit_code = reason ? static_cast<int>(config.train.stop_exit_code) : 0;

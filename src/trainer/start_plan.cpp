@@ -34,19 +34,20 @@ StartPlan plan_start(const LaunchOptions& options, const std::filesystem::path& 
   if (options.resume == "auto") {
     const auto latest = find_latest_valid(run_dir);
     for (const auto& entry : latest.skipped)
-      log_warning(concat("skipping checkpoint ", entry.folder, ": ", entry.problem));
+      log_warning(concat("skipping checkpoint ", entry.folder.string(), ": ", entry.problem));
     if (latest.folder) {
       if (!options.init_from.empty())
-        log_info(concat(run_dir, " has checkpoints already: going on from there, not from --init-from"));
+        log_info(
+            concat(run_dir.string(), " has checkpoints already: going on from there, not from --init-from"));
       return {StartPlan::Kind::resume, *latest.folder};
     }
     expect_input(latest.skipped.empty(),
-                 concat(run_dir,
+                 concat(run_dir.string(),
                         " has checkpoints, but none is valid (see the warnings): repair or remove "
                         "them, or choose another train.run_dir"));
   } else if (options.resume == "none") {
     expect_input(list_checkpoints(run_dir).empty(),
-                 concat("--resume none: ", run_dir,
+                 concat("--resume none: ", run_dir.string(),
                         " already has checkpoints; go on with --resume auto, or choose "
                         "another train.run_dir"));
   } else {
