@@ -24,14 +24,6 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Model FLOPs of a step, by the documents that are really in it.
-double flops_of(const GlobalBatch& batch, const ModelConfig& model) {
-  double flops = 0;
-  for (const Batch& b : batch.micro_batches)
-    flops += train_flops_per_token(model, mean_keys(b)) * static_cast<double>(b.batch * b.seq_len);
-  return flops;
-}
-
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder,
@@ -51,7 +43,9 @@ Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const Run
       train_step_(model_, parameters_, optimizer_, config.train.z_loss),
       schedule_(make_lr_schedule(config.optimizer, config.schedule, config.train.max_steps)),
       checkpointer_(checkpointer),
-      loader_state_(loader_.save_state()) {}
+      loader_state_(loader_.save_state()),
+      flops_per_token_(train_flops_per_token(config.model, 0)),
+      flops_per_key_(train_flops_per_token(config.model, 1) - flops_per_token_) {}
 
 void Trainer::start_fresh() {
   initialize(parameters_, config_.train.seed);
@@ -100,13 +94,20 @@ std::optional<std::string> Trainer::run() {
   }
 }
 
+double Trainer::flops_of(const GlobalBatch& batch) const {
+  double flops = 0;
+  for (const Batch& b : batch.micro_batches)
+    flops += (flops_per_token_ + flops_per_key_ * mean_keys(b)) * static_cast<double>(b.batch * b.seq_len);
+  return flops;
+}
+
 void Trainer::train_one_step() {
   const GlobalBatch batch = loader_.next();
   const double lr = learning_rate(schedule_, step_);
   if (!train_step_.run(batch, lr, [&] { return stop_reason().has_value(); })) return;
   ++step_;
   loader_state_ = loader_.save_state();
-  pace_.add(config_.train.global_batch_size * config_.train.seq_len, flops_of(batch, config_.model));
+  pace_.add(config_.train.global_batch_size * config_.train.seq_len, flops_of(batch));
   queued_.push_back({step_, loader_.consumed_tokens(), lr,
                      PendingReport(train_step_.loss(), optimizer_.grad_norm(), optimizer_.skipped_steps(),
                                    optimizer_.skipped_in_row())});

@@ -61,6 +61,7 @@ class Trainer {
 
   std::optional<std::string> stop_reason() const { return stop_watch_.reason(save_seconds_); }
   void open_metrics();
+  double flops_of(const GlobalBatch& batch) const;  // by the documents that are really in it
   void train_one_step();
   void read_reports(size_t leave_queued);
   void log_step(const QueuedStep& queued, const StepReport& report);
@@ -85,6 +86,8 @@ class Trainer {
   int64_t validated_step_ = 0;   // step of the last validation
   int64_t saved_step_ = -1;      // step of the last save in this folder
   nlohmann::json loader_state_;  // as of step_
+  double flops_per_token_ = 0;   // without attention to keys
+  double flops_per_key_ = 0;     // per token, and key that it attends to
   double elapsed_before_ = 0;    // seconds of earlier launches
   double save_seconds_ = 0;      // the longest save so far
   double last_loss_ = 0;
