@@ -14,6 +14,7 @@ namespace transxssm {
 
 enum class ComputeDtype { bf16, fp32 };
 enum class Device { automatic, cpu, cuda };
+enum class SsdKernel { automatic, reference };
 
 constexpr auto enum_names(ComputeDtype) {
   return std::to_array<EnumName<ComputeDtype>>({{ComputeDtype::bf16, "bf16"}, {ComputeDtype::fp32, "fp32"}});
@@ -21,6 +22,10 @@ constexpr auto enum_names(ComputeDtype) {
 constexpr auto enum_names(Device) {
   return std::to_array<EnumName<Device>>(
       {{Device::automatic, "auto"}, {Device::cpu, "cpu"}, {Device::cuda, "cuda"}});
+}
+constexpr auto enum_names(SsdKernel) {
+  return std::to_array<EnumName<SsdKernel>>(
+      {{SsdKernel::automatic, "auto"}, {SsdKernel::reference, "reference"}});
 }
 
 struct TrainConfig {
@@ -109,6 +114,19 @@ void visit_fields(Self& self, Visitor&& visit) {
         self.compute);
 }
 
+struct KernelsConfig {
+  SsdKernel ssd = SsdKernel::automatic;
+  bool operator==(const KernelsConfig&) const = default;
+};
+
+template <SelfOf<KernelsConfig> Self, class Visitor>
+void visit_fields(Self& self, Visitor&& visit) {
+  visit(Field{.name = "ssd",
+              .doc = "The SSD scan. auto: the fastest path of the device, named at the start; reference: "
+                     "LibTorch. Changes speed and rounding, not the function."},
+        self.ssd);
+}
+
 struct CheckpointConfig {
   int64_t every = 1000;
   int64_t keep_last = 3;
@@ -172,6 +190,7 @@ struct RunConfig {
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   PrecisionConfig precision;
+  KernelsConfig kernels;
   CheckpointConfig checkpoint;
   ValidationConfig validation;
   LoggingConfig logging;
@@ -186,6 +205,7 @@ void visit_fields(Self& self, Visitor&& visit) {
   visit(Field{.name = "optimizer", .doc = "The optimizer.", .effect = Effect::mathematics}, self.optimizer);
   visit(Field{.name = "schedule", .doc = "The learning rate.", .effect = Effect::mathematics}, self.schedule);
   visit(Field{.name = "precision", .doc = "Number formats.", .effect = Effect::mathematics}, self.precision);
+  visit(Field{.name = "kernels", .doc = "Which implementation runs where there are several."}, self.kernels);
   visit(Field{.name = "checkpoint", .doc = "When to save and what to keep."}, self.checkpoint);
   visit(Field{.name = "validation", .doc = "When to validate."}, self.validation);
   visit(Field{.name = "logging", .doc = "What is written on the way."}, self.logging);

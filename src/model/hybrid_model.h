@@ -13,6 +13,7 @@
 #include "ops/cross_entropy.h"
 #include "ops/documents.h"
 #include "ops/rope.h"
+#include "ops/ssd.h"
 
 namespace transxssm {
 
@@ -27,6 +28,7 @@ struct ModelOptions {
   int64_t max_positions = 0;  // longest document or generated text: length of the rotary table
   bool deterministic = true;
   Recompute recompute = Recompute::none;
+  ops::SsdPath ssd_path = ops::SsdPath::automatic;
 };
 
 class HybridModel {

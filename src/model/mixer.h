@@ -12,6 +12,7 @@
 #include "core/parameter.h"
 #include "ops/documents.h"
 #include "ops/rope.h"
+#include "ops/ssd.h"
 
 namespace transxssm {
 
@@ -40,12 +41,16 @@ struct LayerInit {
   double output_std = 0;
 };
 
+// What an SSD layer asks of ops::ssd.
+ops::SsdDims ssd_dims(const SsdConfig& config, ops::SsdPath path);
+
 std::vector<ParameterSpec> ssd_mixer_specs(const ModelConfig& config, const LayerInit& layer);
 std::vector<ParameterSpec> attention_mixer_specs(const ModelConfig& config, const LayerInit& layer);
 
 // `rope` outlives the mixer; null means no rotation.
 std::unique_ptr<Mixer> make_ssd_mixer(const ModelConfig& config, const std::string& prefix,
-                                      const ParameterTable& table, const ops::RopeTable* rope);
+                                      const ParameterTable& table, const ops::RopeTable* rope,
+                                      ops::SsdPath path);
 std::unique_ptr<Mixer> make_attention_mixer(const ModelConfig& config, const std::string& prefix,
                                             const ParameterTable& table, const ops::RopeTable* rope,
                                             bool deterministic);

@@ -11,14 +11,10 @@
 #include "ops/causal_conv1d.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
-#include "ops/ssd.h"
 
 namespace transxssm {
 namespace {
 
-ops::SsdDims ssd_dims(const SsdConfig& c) {
-  return {c.num_heads, c.head_dim, c.state_dim, c.num_groups, c.chunk_size};
-}
 int64_t inner_width(const SsdConfig& c) { return c.num_heads * c.head_dim; }            // H·P
 int64_t bc_width(const SsdConfig& c) { return c.num_groups * c.state_dim; }             // G·N
 int64_t conv_channels(const SsdConfig& c) { return 2 * bc_width(c) + inner_width(c); }  // of C, B, X
@@ -31,8 +27,8 @@ struct SsdCache : MixerCache {
 class SsdMixer : public Mixer {
  public:
   SsdMixer(const ModelConfig& config, const std::string& prefix, const ParameterTable& table,
-           const ops::RopeTable* rope)
-      : config_(config.ssd), dims_(ssd_dims(config.ssd)), eps_(config.norm_eps), rope_(rope) {
+           const ops::RopeTable* rope, ops::SsdPath path)
+      : config_(config.ssd), dims_(ssd_dims(config.ssd, path)), eps_(config.norm_eps), rope_(rope) {
     const auto get = [&](const std::string& name) { return table.at(prefix + "ssd." + name); };
     in_proj_ = get("in_proj.weight");
     out_proj_ = get("out_proj.weight");
@@ -130,6 +126,10 @@ class SsdMixer : public Mixer {
 
 }  // namespace
 
+ops::SsdDims ssd_dims(const SsdConfig& c, ops::SsdPath path) {
+  return {c.num_heads, c.head_dim, c.state_dim, c.num_groups, c.chunk_size, path};
+}
+
 std::vector<ParameterSpec> ssd_mixer_specs(const ModelConfig& config, const LayerInit& layer) {
   const SsdConfig& c = config.ssd;
   const std::string prefix = layer.prefix + "ssd.";
@@ -173,8 +173,9 @@ std::vector<ParameterSpec> ssd_mixer_specs(const ModelConfig& config, const Laye
 }
 
 std::unique_ptr<Mixer> make_ssd_mixer(const ModelConfig& config, const std::string& prefix,
-                                      const ParameterTable& table, const ops::RopeTable* rope) {
-  return std::make_unique<SsdMixer>(config, prefix, table, rope);
+                                      const ParameterTable& table, const ops::RopeTable* rope,
+                                      ops::SsdPath path) {
+  return std::make_unique<SsdMixer>(config, prefix, table, rope, path);
 }
 
 }  // namespace transxssm

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include <ATen/core/Tensor.h>
 
@@ -13,12 +14,16 @@
 
 namespace transxssm::ops {
 
+// automatic: the fastest path that the device has for these widths; reference: the chunked LibTorch path.
+enum class SsdPath { automatic, reference };
+
 struct SsdDims {
   int64_t num_heads = 0;   // H
   int64_t head_dim = 0;    // P
   int64_t state_dim = 0;   // N
   int64_t num_groups = 0;  // G divides H; heads [g H/G, (g+1) H/G) share B and C of group g
   int64_t chunk_size = 0;  // L: changes rounding and speed, not the function
+  SsdPath path = SsdPath::automatic;
 };
 
 // Columns of the packed projection: [ C: G·N | B: G·N | X: H·P | τ: H | anything ].
@@ -53,5 +58,8 @@ SsdResult ssd(const SsdDims& dims, const at::Tensor& packed_btw, const Parameter
 at::Tensor ssd_step(const SsdDims& dims, const at::Tensor& packed_bw, const ParameterPtr& a_log_h,
                     const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h, const RopeTable* rope,
                     const at::Tensor& positions_b, at::Tensor& state_bhpn);
+
+// Which path ssd() takes for a packed input of this dtype on this device, and why: a line for the log.
+std::string ssd_path_description(const SsdDims& dims, at::Device device, at::ScalarType dtype);
 
 }  // namespace transxssm::ops

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "config/run_config.h"
+#include "ops/ssd.h"
 
 namespace transxssm {
 
@@ -18,6 +19,11 @@ struct ComputeDevice {
 
 // auto takes GPU 0 when there is one. Throws InputError when a GPU is asked for and absent.
 ComputeDevice choose_device(Device wanted, ComputeDtype compute);
+
+// What the configuration asks of the SSD operator.
+inline ops::SsdPath ssd_path(const KernelsConfig& kernels) {
+  return kernels.ssd == SsdKernel::reference ? ops::SsdPath::reference : ops::SsdPath::automatic;
+}
 
 // Most memory in use so far, GiB: allocated tensors on a GPU, the process on a CPU.
 double memory_peak_gib(const ComputeDevice& device);

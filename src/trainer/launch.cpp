@@ -1,5 +1,6 @@
 #include "trainer/launch.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -21,6 +22,8 @@
 #include "data/corpus_check.h"
 #include "data/tokenizer.h"
 #include "model/accounting.h"
+#include "model/mixer.h"
+#include "ops/ssd.h"
 #include "trainer/inference.h"
 #include "trainer/run_folder.h"
 #include "trainer/stop.h"
@@ -56,6 +59,11 @@ void describe(const RunConfig& config, const ComputeDevice& device) {
   log_info("configuration:\n" + to_yaml(config));
   log_info(concat("device: ", device.name, "; parameters: ", counts.total, " (", counts.non_embedding,
                   " without embeddings)"));
+  const auto mixers = layer_mixers(config.model);
+  if (std::find(mixers.begin(), mixers.end(), MixerKind::ssd) != mixers.end()) {
+    const auto dims = ssd_dims(config.model.ssd, ssd_path(config.kernels));
+    log_info("SSD scan: " + ops::ssd_path_description(dims, device.device, device.dtype));
+  }
   warn_if_shortened(config);
 }
 

@@ -25,7 +25,7 @@ const BadFile kBadFiles[] = {
      {"c.yaml:8: repeated key 'num_layers'", "first given at", "c.yaml:7"}},
     {"logging: {every: 1}\nlogging: {every: 2}\n", {"c.yaml:7: repeated key 'logging'"}},
     {"? [a, b]\n: 1\n", {"a key must be a name"}},
-    {"kernels: {ssd: auto}\n", {"kernels: unknown key"}},
+    {"evaluation: {tasks: []}\n", {"evaluation: unknown key"}},
     {"parallel: {zero_stage: 0}\n", {"parallel: unknown key"}},
     {"trace: {steps: []}\n", {"trace: unknown key"}},
     {"precision: {gradients: fp32}\n", {"precision.gradients: unknown key", "compute"}},
@@ -69,6 +69,7 @@ const BadFile kBadFiles[] = {
     {"optimizer: {betas: [0.9, 1.0]}\n", {"optimizer.betas[1]: expected", "in [0, 1), got '1.0'"}},
     {"schedule: {min_lr_ratio: 1.1}\n", {"schedule.min_lr_ratio: expected number from 0 to 1, got '1.1'"}},
     {"logging: {every: 0}\n", {"logging.every: expected integer from 1"}},
+    {"kernels: {ssd: fast}\n", {"kernels.ssd: expected auto | reference, got 'fast'"}},
     {"validation: {every: -1}\n", {"validation.every: expected integer from 1"}},
     // YAML itself.
     {"model: {num_layers: 8\n", {"c.yaml:7: YAML syntax: ", "(column 1)"}},

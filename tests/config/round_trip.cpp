@@ -109,7 +109,7 @@ TEST_CASE(
   for (const char* key :
        {"model.ssd.chunk_size", "train.run_dir", "train.micro_batch_size", "train.max_steps",
         "train.max_minutes", "train.stop_exit_code", "train.deterministic", "train.recompute", "train.device",
-        "train.max_skipped_in_row", "data.train", "data.validation", "checkpoint.every",
+        "train.max_skipped_in_row", "kernels.ssd", "data.train", "data.validation", "checkpoint.every",
         "checkpoint.keep_last", "validation.every", "validation.sequences", "logging.every",
         "logging.tensorboard"}) {
     INFO(key);

@@ -3,10 +3,14 @@
 #include "trainer/launch.h"
 
 #include <csignal>
+#include <fstream>
+#include <string>
+#include <vector>
 
 #include "checkpoint/locate.h"
 #include "checkpoint/reader.h"
 #include "core/atomic_file.h"
+#include "core/check.h"
 #include "support/catch.h"
 #include "support/require_error.h"
 #include "support/tiny_run.h"
@@ -166,6 +170,28 @@ TEST_CASE("train: batch splitting, logging and checkpoint settings change freely
   config.logging.every = 3;
   config.checkpoint.every = 2;
   REQUIRE(launch_training(config, {}) == 0);
+}
+
+TEST_CASE("train: the log names the path of the SSD scan once, where a layer has one") {
+  const TinyRun tiny("path");
+  const auto lines = [&](const std::string& architecture, SsdKernel kernel) {
+    auto config = tiny.config(concat(architecture, enum_name(kernel)), architecture);
+    config.kernels.ssd = kernel;
+    config.train.max_steps = 2;
+    REQUIRE(launch_training(config, {}) == 0);
+    std::vector<std::string> found;
+    std::ifstream log(std::filesystem::path(config.train.run_dir) / "log.txt");
+    for (std::string line; std::getline(log, line);)
+      if (line.find("SSD scan: ") != std::string::npos) found.push_back(line);
+    return found;
+  };
+  const auto automatic = lines("transxssm", SsdKernel::automatic);
+  REQUIRE(automatic.size() == 1);
+  REQUIRE(automatic[0].find("chunked LibTorch (the CPU has no other)") != std::string::npos);
+  const auto reference = lines("transxssm", SsdKernel::reference);
+  REQUIRE(reference.size() == 1);
+  REQUIRE(reference[0].find("chunked LibTorch (kernels.ssd is reference)") != std::string::npos);
+  REQUIRE(lines("transformer", SsdKernel::automatic).empty());
 }
 
 TEST_CASE("train: --resume PATH forks another run, --init-from takes weights only") {
