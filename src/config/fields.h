@@ -32,6 +32,12 @@ constexpr Bounds inside_unit() { return {.min = 0, .max = 1, .min_open = true, .
 // Whether a resumed run with another value computes something else (and so needs --allow-change).
 enum class Effect { inherit, none, mathematics };
 
+// Where one field chooses a variant, the variants that use another field of its section. Empty: all do.
+struct OnlyWith {
+  const char* choice = "";                   // the field that chooses, an enum
+  std::array<const char*, 4> variants = {};  // names of its values
+};
+
 struct Field {
   const char* name = "";
   const char* doc = "";
@@ -40,6 +46,7 @@ struct Field {
   size_t size = 0;                  // elements of a list of numbers
   bool path = false;                // ${VAR} is expanded
   bool required = false;            // has no default
+  OnlyWith only_with = {};          // without these variants it keeps its default
   Effect effect = Effect::inherit;  // `inherit`: as the section's
 };
 

@@ -6,6 +6,9 @@
 #include "config/decode.h"
 #include "config/rule_error.h"
 #include "config/tree.h"
+#include "config/unused.h"
+#include "core/check.h"
+#include "core/logging.h"
 
 namespace transxssm {
 namespace {
@@ -46,6 +49,22 @@ void drop_alternatives(Tree& root, const Override& change) {
   }
 }
 
+bool sets(const std::vector<Override>& changes, const std::string& key) {
+  return std::any_of(changes.begin(), changes.end(),
+                     [&](const Override& change) { return change.key == key; });
+}
+
+// Drops from the file's tree what a variant that an override chose does not use, and says so.
+void drop_unused(Tree& root, const RunConfig& config, const std::vector<Override>& changes) {
+  for (const UnusedField& field : unused_fields(config)) {
+    const Tree* given = root.find(field.key);
+    if (given == nullptr || !sets(changes, field.choice) || sets(changes, field.key)) continue;
+    if (!field.has_default)
+      log_info(concat(given->where, ": ", field.key, " is left out: it has no effect with ", field.reason));
+    root.erase(field.key);
+  }
+}
+
 // Period and offset have defaults, so only the tree knows whether they were given beside a pattern.
 void check_pattern_alone(const Tree& root) {
   const Tree* pattern = root.find("model.layers.pattern");
@@ -78,6 +97,7 @@ RunConfig load_config(const std::filesystem::path& file, const std::vector<std::
   for (const Override& change : changes) drop_alternatives(root, change);
   for (const Override& change : changes) apply_override(root, change);
 
+  drop_unused(root, decode(root, /*expand_variables=*/true), changes);
   RunConfig config = decode(root, /*expand_variables=*/true);
   check_pattern_alone(root);
   try {

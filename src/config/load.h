@@ -14,7 +14,8 @@ namespace transxssm {
 // Reads `file`, applies overrides "a.b=value" in order, checks every field and the rules across fields.
 // Throws InputError that names file, line, key and the nearest valid key or the valid values. An override of
 // one of two alternatives (pattern or attention_period, warmup_steps or warmup_ratio, ...) takes the place of
-// the other one.
+// the other one; an override that chooses a variant (schedule.type, ...) drops what the file gives for fields
+// that this variant does not use.
 RunConfig load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
 
 // The resolved configuration: complete YAML (loads to the same struct) and the same tree as JSON.

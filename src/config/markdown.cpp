@@ -27,7 +27,8 @@ uses and stores it; `transxssm config schema` prints a JSON Schema for editors.
   `decay_steps` or `decay_ratio`, `validation` or `split`, `tokenizer` or `eod_id`: one of each, with both an error. An
   override of one takes the place of the file's other.
 - **Unused fields.** A field that the chosen variant does not use (such as `rope.factor` with `scaling: none`) keeps
-  its default; another value is an error.
+  its default; another value is an error. An override that chooses the variant (`--set schedule.type=cosine`) leaves out
+  what the file gives for fields that this variant does not use, and says so.
 - **Short runs.** Warm-up and decay that do not fit into `max_steps` are shortened in proportion, with a warning.
 - **Resuming.** Fields marked ● change what a resumed run computes and need `--allow-change KEY`; the others change
   freely.
@@ -75,7 +76,7 @@ std::string row(const Field& field, const T& value, Effect effect) {
   const std::string unit = field.unit;
   return concat("| `", field.name, "` | ", default_text(field, value), " | ", cell(valid_text(field, value)),
                 unit.empty() ? "" : concat(" (", unit, ")"), " | ", effect == Effect::mathematics ? "●" : "",
-                " | ", cell(field.doc), " |\n");
+                " | ", cell(doc_text(field)), " |\n");
 }
 
 template <Section T>

@@ -134,14 +134,21 @@ void visit_fields(Self& self, Visitor&& visit) {
             .doc = "Initial A_log and dt_bias. mamba2: A uniform in a_init_range, Δ log-uniform in [dt_min, "
                    "dt_max]; published: A = 1 and dt_bias = 0, as in the authors' code."},
       self.init);
-  visit(Field{.name = "dt_min", .doc = "Smallest initial Δ (`init: mamba2`).", .bounds = above(0)},
+  visit(Field{.name = "dt_min",
+              .doc = "Smallest initial Δ.",
+              .bounds = above(0),
+              .only_with = {"init", {"mamba2"}}},
         self.dt_min);
-  visit(Field{.name = "dt_max", .doc = "Largest initial Δ (`init: mamba2`).", .bounds = above(0)},
+  visit(Field{.name = "dt_max",
+              .doc = "Largest initial Δ.",
+              .bounds = above(0),
+              .only_with = {"init", {"mamba2"}}},
         self.dt_max);
   visit(Field{.name = "a_init_range",
-              .doc = "Range of the initial A (`init: mamba2`).",
+              .doc = "Range of the initial A.",
               .bounds = above(0),
-              .size = 2},
+              .size = 2,
+              .only_with = {"init", {"mamba2"}}},
         self.a_init_range);
   visit(
       Field{.name = "conv_width",
@@ -172,37 +179,42 @@ struct RopeConfig {
 template <SelfOf<RopeConfig> Self, class Visitor>
 void visit_fields(Self& self, Visitor&& visit) {
   visit(Field{.name = "theta", .doc = "Base of the angles.", .bounds = above(1)}, self.theta);
-  visit(Field{.name = "scaling",
-              .doc = "Long-context variant. A field that the chosen variant does not use keeps its default."},
-        self.scaling);
+  visit(Field{.name = "scaling", .doc = "Long-context variant."}, self.scaling);
   visit(Field{.name = "factor",
-              .doc = "How many times longer than the original context (linear, ntk, yarn, llama3).",
-              .bounds = at_least(1)},
+              .doc = "How many times longer than the original context.",
+              .bounds = at_least(1),
+              .only_with = {"scaling", {"linear", "ntk", "yarn", "llama3"}}},
         self.factor);
   visit(Field{.name = "original_max_position",
-              .doc = "Context before the extension (yarn, llama3).",
+              .doc = "Context before the extension.",
               .unit = "tokens",
-              .bounds = between(1, 1e9)},
+              .bounds = between(1, 1e9),
+              .only_with = {"scaling", {"yarn", "llama3"}}},
         self.original_max_position);
   visit(Field{.name = "beta_fast",
-              .doc = "Turns over the original context above which a frequency is kept (yarn).",
-              .bounds = above(0)},
+              .doc = "Turns over the original context above which a frequency is kept.",
+              .bounds = above(0),
+              .only_with = {"scaling", {"yarn"}}},
         self.beta_fast);
   visit(Field{.name = "beta_slow",
-              .doc = "Turns over the original context below which a frequency is divided by factor (yarn).",
-              .bounds = above(0)},
+              .doc = "Turns over the original context below which a frequency is divided by factor.",
+              .bounds = above(0),
+              .only_with = {"scaling", {"yarn"}}},
         self.beta_slow);
   visit(Field{.name = "attention_factor",
-              .doc = "Scale of Q, K and of C, B (yarn); 0 for 0.1 ln(factor) + 1.",
-              .bounds = at_least(0)},
+              .doc = "Scale of Q, K and of C, B; 0 for 0.1 ln(factor) + 1.",
+              .bounds = at_least(0),
+              .only_with = {"scaling", {"yarn"}}},
         self.attention_factor);
   visit(Field{.name = "low_freq_factor",
-              .doc = "Turns over the original context below which a frequency is divided by factor (llama3).",
-              .bounds = above(0)},
+              .doc = "Turns over the original context below which a frequency is divided by factor.",
+              .bounds = above(0),
+              .only_with = {"scaling", {"llama3"}}},
         self.low_freq_factor);
   visit(Field{.name = "high_freq_factor",
-              .doc = "Turns over the original context above which a frequency is kept (llama3).",
-              .bounds = above(0)},
+              .doc = "Turns over the original context above which a frequency is kept.",
+              .bounds = above(0),
+              .only_with = {"scaling", {"llama3"}}},
         self.high_freq_factor);
 }
 

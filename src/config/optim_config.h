@@ -88,22 +88,26 @@ void visit_fields(Self& self, Visitor&& visit) {
               .bounds = between(0, 1e12)},
         self.warmup_steps);
   visit(Field{.name = "decay_steps",
-              .doc = "Length of the decay (wsd).",
+              .doc = "Length of the decay.",
               .unit = "steps",
-              .bounds = between(0, 1e12)},
+              .bounds = between(0, 1e12),
+              .only_with = {"type", {"wsd"}}},
         self.decay_steps);
   visit(Field{.name = "warmup_ratio",
               .doc = "Instead of warmup_steps: share of max_steps.",
               .bounds = between(0, 1)},
         self.warmup_ratio);
   visit(Field{.name = "decay_ratio",
-              .doc = "Instead of decay_steps: share of max_steps (wsd).",
-              .bounds = between(0, 1)},
+              .doc = "Instead of decay_steps: share of max_steps.",
+              .bounds = between(0, 1),
+              .only_with = {"type", {"wsd"}}},
         self.decay_ratio);
-  visit(Field{.name = "decay_type", .doc = "Shape of the decay (wsd)."}, self.decay_type);
+  visit(Field{.name = "decay_type", .doc = "Shape of the decay.", .only_with = {"type", {"wsd"}}},
+        self.decay_type);
   visit(Field{.name = "min_lr_ratio",
               .doc = "Learning rate at the end of the decay, as a share of the peak.",
-              .bounds = between(0, 1)},
+              .bounds = between(0, 1),
+              .only_with = {"type", {"wsd", "cosine", "linear"}}},
         self.min_lr_ratio);
 }
 

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "config/load.h"
+#include "config/valid_text.h"
 #include "config/walk.h"
 
 namespace transxssm {
@@ -75,7 +76,7 @@ Json section_schema(const T& section) {
   visit_fields(section, [&](const Field& field, const auto& value) {
     Json schema = value_schema(field, value);
     const std::string unit = field.unit;
-    schema["description"] = field.doc + (unit.empty() ? "" : " In " + unit + ".");
+    schema["description"] = doc_text(field) + (unit.empty() ? "" : " In " + unit + ".");
     if (!field.required) add_default(schema, value);
     // A section with a required key is required itself.
     if (field.required || (schema.contains("required") && !schema["required"].empty()))

@@ -1,4 +1,4 @@
-// Numbers, bounds and lists as text.
+// Numbers, bounds, lists and meanings as text.
 #include "config/valid_text.h"
 
 #include <array>
@@ -17,6 +17,15 @@ std::string number_text(double value, bool point) {
     text.insert(exponent == std::string::npos ? text.size() : exponent, ".0");
   }
   return text;
+}
+
+std::string doc_text(const Field& field) {
+  std::vector<std::string> variants;
+  for (const char* variant : field.only_with.variants)
+    if (variant != nullptr) variants.emplace_back(variant);
+  return variants.empty()
+             ? field.doc
+             : concat(field.doc, " Only with `", field.only_with.choice, ": ", join(variants, " | "), "`.");
 }
 
 std::string bounds_text(const Bounds& bounds) {

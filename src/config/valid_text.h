@@ -1,4 +1,4 @@
-// In words: what values a field takes. For error messages and docs/config.md.
+// In words: what a field means and what values it takes. For error messages, JSON Schema and docs/config.md.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,9 @@ std::string bounds_text(const Bounds& bounds);
 
 // "a, b, c" with another separator if wanted.
 std::string join(const std::vector<std::string>& parts, const std::string& separator = ", ");
+
+// The meaning, with the variants that use the field.
+std::string doc_text(const Field& field);
 
 inline std::string valid_text(const Field& field, int64_t) {
   return concat("integer", bounds_text(field.bounds));

@@ -1,4 +1,4 @@
-// Rules across fields. A field that the chosen variant does not use keeps its default: no option is ignored.
+// Rules across fields.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -7,6 +7,7 @@
 
 #include "config/load.h"
 #include "config/rule_error.h"
+#include "config/unused.h"
 #include "config/valid_text.h"
 
 namespace transxssm {
@@ -20,9 +21,10 @@ void divides(int64_t value, const std::string& key, int64_t into, const std::str
   rule(into % value == 0, key, concat(value, " does not divide ", into_key, " = ", into));
 }
 
-template <class T>
-void unused(const T& value, const T& standard, const std::string& key, const std::string& reason) {
-  rule(value == standard, key, concat("has no effect with ", reason, "; leave it out"));
+// No option is ignored.
+void check_unused(const RunConfig& config) {
+  for (const UnusedField& field : unused_fields(config))
+    rule(field.has_default, field.key, concat("has no effect with ", field.reason, "; leave it out"));
 }
 
 void check_layers(const ModelConfig& model) {
@@ -54,12 +56,6 @@ void check_ssd(const SsdConfig& ssd) {
   rule(std::has_single_bit(static_cast<uint64_t>(ssd.chunk_size)), "model.ssd.chunk_size",
        concat(ssd.chunk_size, " must be a power of two: 16, 32, 64, 128 or 256"));
   rule(ssd.conv_width != 1, "model.ssd.conv_width", "1 must be 0 (none) or at least 2 tokens");
-  const SsdConfig standard;
-  if (ssd.init == SsdInit::published) {
-    unused(ssd.dt_min, standard.dt_min, "model.ssd.dt_min", "init: published");
-    unused(ssd.dt_max, standard.dt_max, "model.ssd.dt_max", "init: published");
-    unused(ssd.a_init_range, standard.a_init_range, "model.ssd.a_init_range", "init: published");
-  }
   rule(ssd.dt_min < ssd.dt_max, "model.ssd.dt_min",
        concat(number_text(ssd.dt_min), " must be smaller than dt_max = ", number_text(ssd.dt_max)));
   rule(ssd.a_init_range.at(0) <= ssd.a_init_range.at(1), "model.ssd.a_init_range",
@@ -67,25 +63,8 @@ void check_ssd(const SsdConfig& ssd) {
 }
 
 void check_rope(const RopeConfig& rope, bool in_use) {
-  const RopeConfig standard;
-  const RopeScaling scaling = rope.scaling;
-  const std::string variant = concat("scaling: ", enum_name(scaling));
-  rule(scaling == RopeScaling::none || in_use, "model.rope.scaling",
+  rule(rope.scaling == RopeScaling::none || in_use, "model.rope.scaling",
        "has no effect: no layer has a mixer with rope: true");
-  if (scaling == RopeScaling::none) unused(rope.factor, standard.factor, "model.rope.factor", variant);
-  if (scaling != RopeScaling::yarn) {
-    unused(rope.beta_fast, standard.beta_fast, "model.rope.beta_fast", variant);
-    unused(rope.beta_slow, standard.beta_slow, "model.rope.beta_slow", variant);
-    unused(rope.attention_factor, standard.attention_factor, "model.rope.attention_factor", variant);
-  }
-  if (scaling != RopeScaling::llama3) {
-    unused(rope.low_freq_factor, standard.low_freq_factor, "model.rope.low_freq_factor", variant);
-    unused(rope.high_freq_factor, standard.high_freq_factor, "model.rope.high_freq_factor", variant);
-  }
-  if (scaling != RopeScaling::yarn && scaling != RopeScaling::llama3) {
-    unused(rope.original_max_position, standard.original_max_position, "model.rope.original_max_position",
-           variant);
-  }
   rule(rope.beta_slow < rope.beta_fast, "model.rope.beta_slow", "must be smaller than beta_fast");
   rule(rope.low_freq_factor < rope.high_freq_factor, "model.rope.low_freq_factor",
        "must be smaller than high_freq_factor");
@@ -169,22 +148,12 @@ void check_schedule(const ScheduleConfig& schedule) {
   };
   one_of(schedule.warmup_steps, schedule.warmup_ratio, "warmup");
   one_of(schedule.decay_steps, schedule.decay_ratio, "decay");
-  const std::string type = concat("type: ", enum_name(schedule.type));
-  const ScheduleConfig standard;
-  if (schedule.type != ScheduleType::wsd) {
-    const std::string reason = type + ", which has no separate decay phase";
-    unused(schedule.decay_steps, standard.decay_steps, "schedule.decay_steps", reason);
-    unused(schedule.decay_ratio, standard.decay_ratio, "schedule.decay_ratio", reason);
-    unused(schedule.decay_type, standard.decay_type, "schedule.decay_type", reason);
-  }
-  if (schedule.type == ScheduleType::constant) {
-    unused(schedule.min_lr_ratio, standard.min_lr_ratio, "schedule.min_lr_ratio", type);
-  }
 }
 
 }  // namespace
 
 void validate(const RunConfig& config) {
+  check_unused(config);
   check_model(config.model);
   check_data(config.data, config.model.vocab_size);
   check_train(config.train);

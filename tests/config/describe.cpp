@@ -1,4 +1,5 @@
 // JSON Schema and docs/config.md come from the same fields as loading.
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -55,6 +56,28 @@ TEST_CASE("config schema: every field is there with its type, bounds and default
   CHECK(schema_at("data.train").at("items").at("required") == nlohmann::json({"path"}));
   CHECK(config_schema().at("required") == nlohmann::json({"data", "train"}));
   CHECK(config_schema().at("$schema") == "https://json-schema.org/draft/2020-12/schema");
+}
+
+TEST_CASE("config: fields of certain variants name values that their section's choice has, and say so") {
+  size_t fields = 0;
+  walk_leaves(RunConfig{}, [&](const std::string& key, const Field& field, const auto&, Effect) {
+    const std::string choice = field.only_with.choice;
+    if (choice.empty()) return;
+    INFO(key);
+    ++fields;
+    const auto values = schema_at(key.substr(0, key.rfind('.') + 1) + choice).at("enum");
+    size_t used = 0;
+    for (const char* variant : field.only_with.variants) {
+      if (variant == nullptr) continue;
+      ++used;
+      CHECK(std::find(values.begin(), values.end(), variant) != values.end());
+    }
+    CHECK(used > 0);
+    CHECK(used < values.size());
+    const std::string description = schema_at(key).at("description");
+    CHECK(description.find(" Only with `" + choice + ": ") != std::string::npos);
+  });
+  CHECK(fields == 14);
 }
 
 TEST_CASE("docs/config.md is what `config markdown` prints") {

@@ -49,6 +49,35 @@ TEST_CASE("config: an override of one alternative takes the place of the file's 
         std::string::npos);
 }
 
+TEST_CASE(
+    "config: an override that chooses a variant drops what it does not use from the file, and only that") {
+  const std::string file =
+      kMinimal + std::string(
+                     "schedule: {decay_ratio: 0.1, decay_type: sqrt, min_lr_ratio: 0.2}\n"
+                     "model: {rope: {scaling: yarn, factor: 4, beta_fast: 16}, ssd: {dt_max: 0.2}}\n");
+  const ScheduleConfig cosine = load_text(file, {"schedule.type=cosine"}).schedule;
+  CHECK(cosine == ScheduleConfig{.type = ScheduleType::cosine, .min_lr_ratio = 0.2});
+  CHECK(load_text(file, {"schedule.type=constant"}).schedule ==
+        ScheduleConfig{.type = ScheduleType::constant});
+  CHECK(load_text(file, {"schedule.type=cosine", "schedule.type=wsd"}).schedule.decay_ratio == 0.1);
+  const RopeConfig ntk = load_text(file, {"model.rope.scaling=ntk"}).model.rope;
+  CHECK(ntk.factor == 4);
+  CHECK(ntk.beta_fast == RopeConfig{}.beta_fast);
+  CHECK(load_text(file, {"model.ssd.init=published"}).model.ssd.dt_max == SsdConfig{}.dt_max);
+  // Two overrides that contradict each other, a file that does, and an override that contradicts a file.
+  const auto refused = [](const std::string& text, const std::vector<std::string>& overrides) {
+    const std::string message = refusal(text, overrides);
+    INFO(message);
+    CHECK(message.find("schedule.decay_ratio: has no effect with type: cosine") != std::string::npos);
+  };
+  const std::string cosine_file = kMinimal + std::string("schedule: {type: cosine}\n");
+  refused(file, {"schedule.type=cosine", "schedule.decay_ratio=0.2"});
+  refused(file, {"schedule.decay_ratio=0.2", "schedule.type=cosine"});
+  refused(cosine_file, {"schedule.decay_ratio=0.2"});
+  refused(kMinimal + std::string("schedule: {type: cosine, decay_ratio: 0.2}\n"),
+          {"schedule.min_lr_ratio=0.1"});
+}
+
 TEST_CASE("config: the errors of an override name the override") {
   const auto starts = [](const std::string& override_text, const std::string& message) {
     const std::string got = refusal(kMinimal, {override_text});

@@ -113,6 +113,17 @@ TEST_CASE("shipped configs: each loads, and its resolved YAML loads to the same"
   }
 }
 
+TEST_CASE("shipped configs: one override is enough for another schedule or another initialisation") {
+  for (const auto& [name, counts] : stated()) {
+    for (const std::string variant :
+         {"schedule.type=cosine", "schedule.type=linear", "schedule.type=constant", "schedule.type=wsd",
+          "model.ssd.init=published"}) {
+      INFO(name << " --set " << variant);
+      CHECK_NOTHROW(load_config(shipped_file(name), {variant}));
+    }
+  }
+}
+
 TEST_CASE("shipped configs: each spells every field") {
   for (const auto& [name, counts] : stated()) {
     const Tree tree = read_yaml_tree(shipped_file(name));
