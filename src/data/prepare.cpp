@@ -197,7 +197,7 @@ void Preparation::write_segments() {
 
 CorpusManifest Preparation::finish() {
   const std::string skipped = counts_.skipped > 0 ? concat(", ", counts_.skipped, " bad ones skipped") : "";
-  expect_input(counts_.documents > 0, concat("no documents in ", sources_.size(), " input(s)", skipped));
+  expect_input(counts_.documents > 0, concat("no documents in ", names_of(sources_), skipped));
   expect_input(!state_.shards.empty(), "every document went to validation; lower --validation-fraction");
   CorpusManifest manifest;
   manifest.folder = options_.output;

@@ -43,6 +43,9 @@ struct TextSource {
 // files are left out. Throws InputError when an input is missing or nothing is found.
 std::vector<TextSource> find_text_sources(const std::vector<std::string>& inputs, TextFormat format);
 
+// For a message: "a.txt", "a.txt, b.txt, c.txt and 7 more".
+std::string names_of(const std::vector<TextSource>& sources);
+
 // A stretch of a source: whole JSON lines, or (part of) a plain-text document.
 struct TextBlock {
   size_t source = 0;       // index into the sources

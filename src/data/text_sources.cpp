@@ -126,4 +126,12 @@ std::vector<TextSource> find_text_sources(const std::vector<std::string>& inputs
   return finder.take();
 }
 
+std::string names_of(const std::vector<TextSource>& sources) {
+  constexpr size_t kShown = 3;
+  std::string names;
+  for (size_t i = 0; i < std::min(sources.size(), kShown); ++i)
+    names += (i > 0 ? ", " : "") + sources[i].name;
+  return sources.size() > kShown ? concat(names, " and ", sources.size() - kShown, " more") : names;
+}
+
 }  // namespace transxssm

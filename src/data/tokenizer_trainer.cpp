@@ -115,7 +115,7 @@ std::vector<std::string> sample_text(const TokenizerTraining& options, Tokenizer
   }
   report.sampled_bytes = sample.bytes();
   expect_input(report.bytes > 0,
-               concat("no text in ", sources.size(), " input(s)",
+               concat("no text in ", names_of(sources),
                       report.skipped > 0 ? concat(" (", report.skipped, " bad lines skipped)") : "",
                       ": a tokenizer needs text to train on"));
   return sample.take();

@@ -245,6 +245,17 @@ TEST_CASE("cut_position: at a line break, else before a space, else between char
   REQUIRE(cut_position(" 123456789abc", 10) == 10);
 }
 
+TEST_CASE("names_of: a message names the first inputs and counts the rest") {
+  const auto names = [](size_t count) {
+    std::vector<TextSource> sources(count);
+    for (size_t i = 0; i < count; ++i) sources[i].name = concat(i, ".txt");
+    return names_of(sources);
+  };
+  REQUIRE(names(1) == "0.txt");
+  REQUIRE(names(3) == "0.txt, 1.txt, 2.txt");
+  REQUIRE(names(5) == "0.txt, 1.txt, 2.txt and 2 more");
+}
+
 TEST_CASE("find_invalid_utf8: every kind of invalid sequence is found where it starts") {
   REQUIRE(find_invalid_utf8("") == std::string_view::npos);
   REQUIRE(find_invalid_utf8("ASCII, é, 漢, 😀 \xEF\xBF\xBF") == std::string_view::npos);

@@ -62,7 +62,7 @@ TEST_CASE("tokenizer train: an empty corpus, bad lines and unknown options are i
   const ScratchFolder folder;
   auto training = small_training(folder);
   training.inputs = {folder.write("empty.txt", "")};
-  REQUIRE(contains(input_error_of([&] { train_tokenizer(training); }), "no text in 1 input"));
+  REQUIRE(contains(input_error_of([&] { train_tokenizer(training); }), "no text in " + training.inputs[0]));
   training.inputs = {folder.write("bad.jsonl", json_line("fine") + "{\"text\": 1}\n")};
   REQUIRE(contains(input_error_of([&] { train_tokenizer(training); }),
                    "bad.jsonl:2: field \"text\" is a number"));
