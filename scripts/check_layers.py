@@ -17,7 +17,8 @@ MAY_INCLUDE = {
     "model": {"core", "config", "ops", "csrc_cuda"},
     "checkpoint": {"core", "config", "optim"},
     "trainer": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint"},
-    "cli": {"core", "config", "ops", "optim", "data", "model", "checkpoint", "trainer"},
+    "bench": {"core", "config", "ops", "model"},
+    "cli": {"core", "config", "ops", "optim", "data", "model", "checkpoint", "trainer", "bench"},
 }
 # The configuration that a folder may see; folders that are not named here see all of it, or (above) none.
 OWN_CONFIG = {
@@ -25,6 +26,7 @@ OWN_CONFIG = {
     "data": {"config/data_config.h"},
     "model": {"config/model_config.h"},
     "checkpoint": {"config/model_config.h"},
+    "bench": {"config/model_config.h"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 TORCH = ("ATen/", "c10/", "torch/")

@@ -17,25 +17,12 @@
 #include "checkpoint/locate.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/retention.h"
+#include "cli/table.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
 
 namespace transxssm {
 namespace {
-
-using Row = std::vector<std::string>;
-
-// Columns as wide as their widest cell, two spaces apart.
-void print_table(const std::vector<Row>& rows) {
-  std::vector<size_t> widths(rows.front().size());
-  for (const Row& row : rows)
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  for (const Row& row : rows) {
-    std::string line;
-    for (size_t i = 0; i < row.size(); ++i) line += row[i] + std::string(widths[i] - row[i].size() + 2, ' ');
-    std::cout << line.substr(0, line.find_last_not_of(' ') + 1) << '\n';
-  }
-}
 
 std::string format_number(double value) {
   char text[32];

@@ -1,0 +1,35 @@
+// How long an operation takes on the GPU.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace transxssm::bench {
+
+// Name of the GPU that is timed. Throws InputError where there is none.
+std::string find_gpu();
+
+// One operation on one of several sets of inputs. The sets are taken in turn, so that a run does not find its
+// inputs in the L2 cache if all of them together are much larger.
+struct Workload {
+  size_t input_sets = 0;
+  std::function<void(size_t set)> queue;  // queues the operation on the current stream
+};
+
+struct Timing {
+  // Between device events around each run, while the host is far ahead: no launch overhead.
+  double median_ms = 0, min_ms = 0, max_ms = 0;
+  double host_ms = 0;  // what the host needs to queue a run: more than median_ms means launch-bound
+  std::optional<double>
+      graph_ms;  // median as a captured CUDA graph; none where the operation can't be captured
+};
+
+// After a warm-up with every set. On LibTorch's current device.
+Timing time_on_device(const Workload& work, int repeats);
+
+// Bytes read plus bytes written per second of a large copy inside the GPU's memory.
+double copy_bytes_per_second(int repeats);
+
+}  // namespace transxssm::bench

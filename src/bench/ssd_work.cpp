@@ -1,0 +1,217 @@
+#include "bench/ssd_work.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <numbers>
+#include <vector>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_scaled_dot_product_cudnn_attention.h>
+#include <ATen/ops/linspace.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "core/rng.h"
+#include "model/packed_spec.h"
+#include "model/rope.h"
+#include "ops/ssd.h"
+
+namespace transxssm::bench {
+namespace {
+
+at::TensorOptions bf16() { return at::TensorOptions(at::kCUDA).dtype(at::kBFloat16); }
+at::TensorOptions f32() { return at::TensorOptions(at::kCUDA).dtype(at::kFloat); }
+
+// Enough sets of so many bytes that together they are several times an L2 cache.
+size_t input_sets(double bytes_per_set) {
+  constexpr double kBytes = 300e6;
+  return static_cast<size_t>(std::max(3.0, std::ceil(kBytes / bytes_per_set)));
+}
+
+double unit_bytes(const ScanShape& s) {
+  return 2.0 * static_cast<double>(s.batch * s.tokens * s.heads * kWidth);
+}
+
+ops::SsdDims dims_of(int64_t heads) {
+  return {
+      .num_heads = heads, .head_dim = kWidth, .state_dim = kWidth, .num_groups = heads, .chunk_size = 128};
+}
+
+// Columns as the model lays them out.
+int64_t packed_columns(int64_t heads) {
+  return (ops::ssd_packed_columns(dims_of(heads)) + kPackedRowAlignment - 1) / kPackedRowAlignment *
+         kPackedRowAlignment;
+}
+
+ParameterPtr parameter(const char* name, const at::Tensor& weight_h) {
+  const at::Tensor weight = weight_h.to(f32());
+  return c10::make_intrusive<Parameter>(name, weight.detach().set_requires_grad(true),
+                                        at::zeros_like(weight));
+}
+
+// A and Δ over the ranges of the model's initial values.
+struct Decay {
+  explicit Decay(int64_t heads) {
+    const auto f64 = at::TensorOptions(at::kDouble);
+    a_log = parameter("A_log", at::linspace(1, 16, heads, f64).log());
+    const at::Tensor dt = at::linspace(std::log(1e-3), std::log(1e-1), heads, f64).exp();
+    dt_bias = parameter("dt_bias", dt.expm1().log());
+  }
+  ParameterPtr a_log, dt_bias;
+};
+
+// First tokens of documents of median 600 and mean 1370 tokens, cut at the rows' ends; and the end of the
+// last.
+std::vector<int32_t> document_offsets(const ScanShape& s) {
+  constexpr double kMedian = 600, kMean = 1370;
+  const double sigma = std::sqrt(2 * std::log(kMean / kMedian));
+  const Philox random(/*key=*/1);
+  uint64_t drawn = 0;
+  const auto length = [&] {
+    const double radius = std::sqrt(-2 * std::log(random.uniform(drawn++)));
+    const double normal = radius * std::cos(2 * std::numbers::pi * random.uniform(drawn++));
+    return std::max<int64_t>(1, std::llround(kMedian * std::exp(sigma * normal)));
+  };
+  std::vector<int32_t> offsets;
+  for (int64_t row = 0; row < s.batch; ++row)
+    for (int64_t begin = 0; begin < s.tokens; begin += s.documents ? length() : s.tokens)
+      offsets.push_back(static_cast<int32_t>(row * s.tokens + begin));
+  offsets.push_back(static_cast<int32_t>(s.batch * s.tokens));
+  return offsets;
+}
+
+struct ScanInputs {
+  ops::SsdDims dims;
+  Decay decay;
+  ops::RopeTable rope;
+  ops::Documents documents;
+  std::vector<at::Tensor> packed_btw, dy_btw;
+
+  explicit ScanInputs(const ScanShape& s)
+      : dims(dims_of(s.heads)),
+        decay(s.heads),
+        rope(make_rope_table({}, kWidth, s.tokens, at::kCUDA)),
+        documents(ops::make_documents(
+            at::tensor(document_offsets(s), at::TensorOptions(at::kInt)).to(at::kCUDA), s.batch, s.tokens)) {
+    for (size_t set = 0; set < input_sets(3 * unit_bytes(s)); ++set) {
+      packed_btw.push_back(
+          at::randn({s.batch, s.tokens, packed_columns(s.heads)}, bf16()).set_requires_grad(true));
+      dy_btw.push_back(at::randn({s.batch, s.tokens, s.heads * kWidth}, bf16()));
+    }
+  }
+
+  at::Tensor scan(size_t set) const {
+    return ops::ssd(dims, packed_btw[set], decay.a_log, decay.dt_bias, nullptr, &rope, documents).y_btw;
+  }
+};
+
+struct StepInputs {
+  ops::SsdDims dims;
+  Decay decay;
+  ops::RopeTable rope;
+  at::Tensor positions_b;
+  std::vector<at::Tensor> packed_bw, state_bhpn;
+
+  StepInputs(int64_t batch, int64_t heads)
+      : dims(dims_of(heads)),
+        decay(heads),
+        rope(make_rope_table({}, kWidth, 4096, at::kCUDA)),
+        positions_b(at::linspace(0, 4095, batch, f32()).to(at::kLong)) {
+    for (size_t set = 0; set < input_sets(ssd_step_bytes(batch, heads) / 2); ++set) {
+      packed_bw.push_back(at::randn({batch, packed_columns(heads)}, bf16()));
+      state_bhpn.push_back(at::randn({batch, heads, kWidth, kWidth}, f32()));
+    }
+  }
+};
+
+struct AttentionInputs {
+  std::vector<at::Tensor> qkv;  // three leaves per set, [B, H, T, 128] each, views of one [B, T, 3, H, 128]
+  std::vector<at::Tensor> dy;
+
+  explicit AttentionInputs(const ScanShape& s) {
+    for (size_t set = 0; set < input_sets(3 * unit_bytes(s)); ++set) {
+      const at::Tensor packed = at::randn({s.batch, s.tokens, 3, s.heads, kWidth}, bf16());
+      for (int64_t part = 0; part < 3; ++part)
+        qkv.push_back(packed.select(2, part).transpose(1, 2).detach().set_requires_grad(true));
+      dy.push_back(at::randn({s.batch, s.tokens, s.heads, kWidth}, bf16()).transpose(1, 2));
+    }
+  }
+
+  at::Tensor attend(size_t set, bool for_backward) const {
+    return std::get<0>(at::_scaled_dot_product_cudnn_attention(qkv[3 * set], qkv[3 * set + 1],
+                                                               qkv[3 * set + 2], /*attn_bias=*/{},
+                                                               /*compute_log_sumexp=*/for_backward,
+                                                               /*dropout_p=*/0.0, /*is_causal=*/true));
+  }
+};
+
+}  // namespace
+
+Workload ssd_work(const ScanShape& shape, Pass pass) {
+  const auto inputs = std::make_shared<ScanInputs>(shape);
+  const size_t sets = inputs->packed_btw.size();
+  if (pass == Pass::forward)
+    return {sets, [inputs](size_t set) {
+              const at::NoGradGuard no_grad;
+              inputs->scan(set);
+            }};
+  return {sets, [inputs](size_t set) {
+            torch::autograd::grad({inputs->scan(set)}, {inputs->packed_btw[set]}, {inputs->dy_btw[set]});
+          }};
+}
+
+Workload ssd_step_work(int64_t batch, int64_t heads) {
+  const auto in = std::make_shared<StepInputs>(batch, heads);
+  return {in->packed_bw.size(), [in](size_t set) {
+            const at::NoGradGuard no_grad;
+            ops::ssd_step(in->dims, in->packed_bw[set], in->decay.a_log, in->decay.dt_bias, nullptr,
+                          &in->rope, in->positions_b, in->state_bhpn[set]);
+          }};
+}
+
+Workload attention_work(const ScanShape& shape, Pass pass) {
+  const auto inputs = std::make_shared<AttentionInputs>(shape);
+  const size_t sets = inputs->dy.size();
+  if (pass == Pass::forward)
+    return {sets, [inputs](size_t set) {
+              const at::NoGradGuard no_grad;
+              inputs->attend(set, false);
+            }};
+  return {sets, [inputs](size_t set) {
+            const auto& leaves = inputs->qkv;
+            torch::autograd::grad({inputs->attend(set, true)},
+                                  {leaves[3 * set], leaves[3 * set + 1], leaves[3 * set + 2]},
+                                  {inputs->dy[set]});
+          }};
+}
+
+int64_t document_count(const ScanShape& shape) {
+  return static_cast<int64_t>(document_offsets(shape).size()) - 1;
+}
+
+std::string ssd_path() { return ops::ssd_path_description(dims_of(1), at::kCUDA, at::kBFloat16); }
+
+double ssd_bytes(const ScanShape& shape, Pass pass) {
+  return unit_bytes(shape) * (pass == Pass::forward ? 4 : 5 + 8);
+}
+
+double ssd_step_bytes(int64_t batch, int64_t heads) {
+  return 2.0 * 4.0 * static_cast<double>(batch * heads * kWidth * kWidth);
+}
+
+double ssd_flops(const ScanShape& shape, Pass pass) {
+  constexpr double kChunk = 64, kWide = kWidth;
+  // Per token and head. C Bᵀ and M X take 64 products of width 128 each, with everything above the diagonal;
+  // C·state and the state's update 128.
+  constexpr double kForward = 2 * (2 * kChunk * kWide + 2 * kWide * kWide);
+  // C Bᵀ again, dY Xᵀ, Mᵀ dY, dS B, dSᵀ C; and dY stateᵀ, C dstate, B dstate, X dstateᵀ.
+  constexpr double kBackward = 2 * (5 * kChunk * kWide + 4 * kWide * kWide);
+  const auto token_heads = static_cast<double>(shape.batch * shape.tokens * shape.heads);
+  return token_heads * (pass == Pass::forward ? kForward : kForward + kBackward);
+}
+
+}  // namespace transxssm::bench

@@ -1,0 +1,45 @@
+// The SSD operators, and attention for comparison, as work to be timed: random bf16 inputs, widths 128 × 128,
+// rotary embedding, one group a head, no D.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "bench/device_timer.h"
+
+namespace transxssm::bench {
+
+inline constexpr int64_t kWidth = 128;  // of heads and of the state
+
+struct ScanShape {
+  int64_t batch = 0, tokens = 0, heads = 0;
+  bool documents = false;  // rows of several documents, of log-normal length; else one a row
+};
+
+enum class Pass {
+  forward,  // without gradients: nothing is saved
+  both,     // and backward, through autograd, from a given bf16 gradient of the output
+};
+
+Workload ssd_work(const ScanShape& shape, Pass pass);
+Workload ssd_step_work(int64_t batch, int64_t heads);
+
+// LibTorch's cuDNN attention, causal, on a strided view of packed Q, K, V.
+Workload attention_work(const ScanShape& shape, Pass pass);
+
+// Documents in the rows of ssd_work().
+int64_t document_count(const ScanShape& shape);
+
+// What ops::ssd takes for these inputs, and why.
+std::string ssd_path();
+
+// What has to cross the memory bus at least, in bytes. In units of one bf16 tensor [tokens, heads, 128]:
+// forward reads x, B, C and writes y; forward for training also writes a state per 128 tokens; backward reads
+// x, B, C, dy and the states and writes dx, dB, dC. Time steps are less than 1 % of that.
+double ssd_bytes(const ScanShape& shape, Pass pass);
+double ssd_step_bytes(int64_t batch, int64_t heads);  // the f32 state, read and written
+
+// Multiplications and additions of the chunked scan with chunks of 64 tokens.
+double ssd_flops(const ScanShape& shape, Pass pass);
+
+}  // namespace transxssm::bench

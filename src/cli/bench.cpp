@@ -1,0 +1,238 @@
+#include "cli/bench.h"
+
+#include <charconv>
+#include <cstdio>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "bench/device_timer.h"
+#include "bench/ssd_work.h"
+#include "cli/table.h"
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/version.h"
+
+namespace transxssm {
+namespace {
+
+using bench::Pass;
+using bench::ScanShape;
+using Json = nlohmann::ordered_json;
+
+struct Options {
+  std::string op;
+  std::vector<std::string> shapes;
+  bool documents = false;
+  int repeats = 30;
+  bool json = false;
+};
+
+// One operation at one shape. Bytes: what has to cross the memory bus; FLOPs and attention: of the scan only.
+struct Figure {
+  Json shape;
+  std::string pass;
+  bench::Timing timing;
+  double bytes = 0;
+  double flops = 0;
+  std::optional<double> attention_ms;
+};
+
+// The positive integers of "8,4096,16"; `names` says which.
+std::vector<int64_t> parse_shape(const std::string& text, size_t count, const std::string& names) {
+  std::vector<int64_t> numbers;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  for (bool more = true; more;) {
+    int64_t number = 0;
+    const auto [stop, error] = std::from_chars(at, end, number);
+    if (error != std::errc() || number < 1 || number > (int64_t{1} << 24)) break;
+    numbers.push_back(number);
+    more = stop != end && *stop == ',';
+    at = more ? stop + 1 : stop;
+  }
+  expect_input(at == end && numbers.size() == count,
+               concat("--shape ", text, ": expected ", names, ", positive numbers with commas between"));
+  return numbers;
+}
+
+std::vector<ScanShape> scan_shapes(const Options& options) {
+  if (options.shapes.empty()) {
+    std::vector<ScanShape> standard = {{8, 4096, 8}, {8, 4096, 16}, {1, 32768, 16}, {2, 16384, 8}};
+    if (options.documents)
+      for (ScanShape& shape : standard) shape.documents = true;
+    else
+      standard.push_back({8, 4096, 8, /*documents=*/true});
+    return standard;
+  }
+  std::vector<ScanShape> shapes;
+  for (const std::string& text : options.shapes) {
+    const auto n = parse_shape(text, 3, "batch,tokens,heads");
+    expect_input(n[0] * n[1] < int64_t{1} << 31, concat("--shape ", text, ": has 2^31 tokens or more"));
+    shapes.push_back({n[0], n[1], n[2], options.documents});
+  }
+  return shapes;
+}
+
+std::vector<Figure> scan_figures(const std::vector<ScanShape>& shapes, int repeats) {
+  std::map<std::tuple<int64_t, int64_t, int64_t, Pass>, double> attention_ms;
+  std::vector<Figure> figures;
+  for (const ScanShape& s : shapes)
+    for (const Pass pass : {Pass::forward, Pass::both}) {
+      Figure figure;
+      figure.shape = {{"batch", s.batch}, {"tokens", s.tokens}, {"heads", s.heads}};
+      figure.shape["documents"] = bench::document_count(s);
+      figure.pass = pass == Pass::forward ? "forward" : "both";
+      figure.bytes = bench::ssd_bytes(s, pass);
+      figure.flops = bench::ssd_flops(s, pass);
+      figure.timing = bench::time_on_device(bench::ssd_work(s, pass), repeats);
+      auto& yardstick = attention_ms[{s.batch, s.tokens, s.heads, pass}];
+      if (yardstick == 0)
+        yardstick = bench::time_on_device(bench::attention_work(s, pass), repeats).median_ms;
+      figure.attention_ms = yardstick;
+      figures.push_back(figure);
+    }
+  return figures;
+}
+
+std::vector<std::vector<int64_t>> step_shapes(const Options& options) {
+  expect_input(!options.documents, "--documents has no effect on ssd_step: it takes one token a row");
+  if (options.shapes.empty()) return {{1, 8}, {1, 16}, {8, 16}, {32, 16}, {128, 16}};
+  std::vector<std::vector<int64_t>> shapes;
+  for (const std::string& text : options.shapes) shapes.push_back(parse_shape(text, 2, "batch,heads"));
+  return shapes;
+}
+
+std::vector<Figure> step_figures(const std::vector<std::vector<int64_t>>& shapes, int repeats) {
+  std::vector<Figure> figures;
+  for (const auto& shape : shapes) {
+    Figure figure;
+    figure.shape = {{"batch", shape[0]}, {"heads", shape[1]}};
+    figure.pass = "step";
+    figure.bytes = bench::ssd_step_bytes(shape[0], shape[1]);
+    figure.timing = bench::time_on_device(bench::ssd_step_work(shape[0], shape[1]), repeats);
+    figures.push_back(figure);
+  }
+  return figures;
+}
+
+struct Report {
+  std::string gpu;
+  std::string path;  // of the operator
+  double copy_bytes_per_second = 0;
+  std::vector<Figure> figures;
+};
+
+double floor_ms(const Report& report, const Figure& figure) {
+  return 1e3 * figure.bytes / report.copy_bytes_per_second;
+}
+
+std::string fixed(double value, int digits) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
+}
+
+std::string shape_text(const Json& shape) {
+  std::string text;
+  for (const char* key : {"batch", "tokens", "heads"})
+    if (shape.contains(key)) text += concat(text.empty() ? "" : ", ", shape.at(key).get<int64_t>());
+  return text;
+}
+
+void print_report(const Report& report) {
+  std::cout << report.gpu << ", " << utc_time() << ", commit " << kCommit << ", " << report.path
+            << ", copies at " << fixed(report.copy_bytes_per_second * 1e-12, 2) << " TB/s\n";
+  std::vector<Row> rows = {{"shape", "docs", "pass", "ms", "min", "max", "TB/s", "TFLOP/s", "of floor",
+                            "attention ms", "ratio", "graph ms", "host ms"}};
+  bool launch_bound = false;
+  for (const Figure& f : report.figures) {
+    const bench::Timing& t = f.timing;
+    const bool scan = f.attention_ms.has_value();
+    launch_bound |= t.host_ms > t.median_ms;
+    rows.push_back(
+        {shape_text(f.shape), scan ? f.shape.at("documents").dump() : "-", f.pass, fixed(t.median_ms, 4),
+         fixed(t.min_ms, 4), fixed(t.max_ms, 4), fixed(f.bytes / t.median_ms * 1e-9, 2),
+         scan ? fixed(f.flops / t.median_ms * 1e-9, 0) : "-",
+         fixed(100 * floor_ms(report, f) / t.median_ms, 1) + " %", scan ? fixed(*f.attention_ms, 3) : "-",
+         scan ? fixed(*f.attention_ms / t.median_ms, 2) : "-", t.graph_ms ? fixed(*t.graph_ms, 4) : "-",
+         fixed(t.host_ms, 4) + (t.host_ms > t.median_ms ? " *" : "")});
+  }
+  print_table(rows);
+  if (launch_bound)
+    std::cout << "* the host takes longer to queue it than the GPU to run it: use a CUDA graph\n";
+}
+
+Json to_json(const Report& report, const Options& options) {
+  Json out = {{"machine", report.gpu},      {"date", utc_time()},
+              {"commit", kCommit},          {"libtorch", kTorchVersion},
+              {"cuda", kCudaVersion},       {"cudnn", kCudnnVersion},
+              {"op", options.op},           {"path", report.path},
+              {"repeats", options.repeats}, {"copy_tb_per_s", report.copy_bytes_per_second * 1e-12}};
+  for (const Figure& f : report.figures) {
+    Json row = f.shape;
+    row["pass"] = f.pass;
+    row["ms"] = f.timing.median_ms;
+    row["min_ms"] = f.timing.min_ms;
+    row["max_ms"] = f.timing.max_ms;
+    row["host_ms"] = f.timing.host_ms;
+    row["graph_ms"] = f.timing.graph_ms ? Json(*f.timing.graph_ms) : Json();
+    row["tb_per_s"] = f.bytes / f.timing.median_ms * 1e-9;
+    row["floor_ms"] = floor_ms(report, f);
+    row["share_of_floor"] = floor_ms(report, f) / f.timing.median_ms;
+    if (f.attention_ms) {
+      row["tflop_per_s"] = f.flops / f.timing.median_ms * 1e-9;
+      row["attention_ms"] = *f.attention_ms;
+      row["ratio_to_attention"] = *f.attention_ms / f.timing.median_ms;
+    }
+    out["results"].push_back(row);
+  }
+  return out;
+}
+
+void bench_ops(const Options& options) {
+  const bool scan = options.op == "ssd";
+  const auto scans = scan ? scan_shapes(options) : std::vector<ScanShape>();
+  const auto steps = scan ? std::vector<std::vector<int64_t>>() : step_shapes(options);
+  Report report;
+  report.gpu = bench::find_gpu();
+  report.path = bench::ssd_path();
+  report.copy_bytes_per_second = bench::copy_bytes_per_second(options.repeats);
+  report.figures = scan ? scan_figures(scans, options.repeats) : step_figures(steps, options.repeats);
+  if (options.json)
+    std::cout << to_json(report, options).dump(2) << '\n';
+  else
+    print_report(report);
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app) {
+  CLI::App* verb = app.add_subcommand("bench", "Time parts of the program on a GPU");
+  verb->require_subcommand(1);
+  const auto options = std::make_shared<Options>();
+  CLI::App* ops = verb->add_subcommand(
+      "ops", "An operator against the memory bandwidth of the GPU, and against cuDNN attention");
+  ops->add_option("--op", options->op, "ssd: the scan; ssd_step: one decoded token")
+      ->required()
+      ->check(CLI::IsMember({"ssd", "ssd_step"}));
+  ops->add_option("--shape", options->shapes,
+                  "batch,tokens,heads (ssd_step: batch,heads); may be repeated; default: shapes of "
+                  "the 320M and 1.3B models")
+      ->allow_extra_args(false);
+  ops->add_flag("--documents", options->documents,
+                "Fill rows with documents of median 600 tokens (default: one document a row)");
+  ops->add_option("--repeats", options->repeats, "Timed runs, of which the median counts")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  ops->add_flag("--json", options->json, "Print one JSON object");
+  ops->callback([options] { bench_ops(*options); });
+}
+
+}  // namespace transxssm

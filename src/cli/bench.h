@@ -1,0 +1,10 @@
+// transxssm bench ops
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace transxssm {
+
+void add_bench_command(CLI::App& app);
+
+}  // namespace transxssm

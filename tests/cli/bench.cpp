@@ -1,0 +1,42 @@
+// What `transxssm bench` refuses: exit code 2, one message that says what would be valid.
+#include <filesystem>
+#include <string>
+
+#include "support/catch.h"
+#include "support/run_program.h"
+
+using namespace transxssm::test;
+
+namespace {
+
+void require_refused(const std::string& arguments, const std::string& says) {
+  const TempFolder folder;
+  const Ended ended = run_program(folder.path(), words("bench " + arguments));
+  INFO(arguments << "\nexpected: " << says << "\nstderr: " << ended.err);
+  REQUIRE(ended.code == 2);
+  REQUIRE(contains(ended.err, says));
+  REQUIRE_FALSE(contains(ended.err, "frame #"));
+  REQUIRE(ended.out.empty());
+}
+
+}  // namespace
+
+TEST_CASE("bench: bad arguments are refused before anything is measured") {
+  require_refused("", "subcommand is required");
+  require_refused("ops", "--op is required");
+  require_refused("ops --op attention", "--op");
+  for (const std::string shape :
+       {"8,4096", "8,4096,16,1", "8,4096,0", "8,-1,16", "8;4096;16", "8,4096,16x", ","})
+    require_refused("ops --op ssd --shape " + shape, "--shape " + shape + ": expected batch,tokens,heads");
+  require_refused("ops --op ssd --shape 1024,16777216,8", "has 2^31 tokens or more");
+  require_refused("ops --op ssd_step --shape 8,4096,16", "--shape 8,4096,16: expected batch,heads");
+  require_refused("ops --op ssd_step --documents", "--documents has no effect on ssd_step");
+  require_refused("ops --op ssd --repeats 0", "--repeats");
+  require_refused("ops --op ssd --repeats many", "--repeats");
+}
+
+TEST_CASE("bench: a machine without a GPU is told so") {
+  if (std::filesystem::exists("/dev/nvidiactl")) return;
+  require_refused("ops --op ssd", "an NVIDIA GPU");
+  require_refused("ops --op ssd_step --json", "an NVIDIA GPU");
+}
