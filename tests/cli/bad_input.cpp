@@ -100,15 +100,15 @@ void add_damaged_checkpoint(const fs::path& folder) {
 void check(
     const Case& c, const Words& may_change = {}, const std::function<void()>& in_child = [] {}) {
   INFO("case: " << c.name);
-  const TinyRun run("bad_input");
+  const TinyRun run;
   RunConfig config = run.config();
   config.train.run_dir = "run";
   config.data.train = {{"train", std::nullopt}};
   config.data.validation.clear();
   write(run.folder / "run.yaml", to_yaml(config));
-  if (c.set_up) c.set_up(run.folder);
-  const auto before = contents(run.folder);
-  const Ended ended = run_program(run.folder, words(c.arguments), in_child);
+  if (c.set_up) c.set_up(run.folder.path());
+  const auto before = contents(run.folder.path());
+  const Ended ended = run_program(run.folder.path(), words(c.arguments), in_child);
   INFO("stderr: " << ended.err);
   REQUIRE(ended.code == kBadInput);
   for (const std::string& part : c.says) {
@@ -116,7 +116,7 @@ void check(
     REQUIRE(contains(ended.err, part));
   }
   REQUIRE_FALSE(contains(ended.err, "frame #"));
-  REQUIRE(changes(before, contents(run.folder), may_change) == Words{});
+  REQUIRE(changes(before, contents(run.folder.path()), may_change) == Words{});
 }
 
 void check_all(const std::vector<Case>& cases, const Words& may_change = {}) {
@@ -256,8 +256,11 @@ TEST_CASE("bad text") {
   const std::string good = "{\"text\": \"one\"}\n";
   check_all({
       {"missing", prepare("no.txt"), {"no.txt"}, add_tokenizer},
-      {"empty corpus", prepare("a.jsonl"), {"no documents"}, text_file("a.jsonl", "")},
-      {"blank documents", prepare("a.jsonl"), {"no documents"}, text_file("a.jsonl", "{\"text\": \"\"}\n")},
+      {"empty corpus", prepare("a.jsonl"), {"no documents in a.jsonl"}, text_file("a.jsonl", "")},
+      {"blank documents",
+       prepare("a.jsonl"),
+       {"no documents in a.jsonl"},
+       text_file("a.jsonl", "{\"text\": \"\"}\n")},
       {"JSON",
        prepare("a.jsonl"),
        {"a.jsonl:2", "JSON", "--skip-bad"},

@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t kSeqLen = 4;
 constexpr int32_t kSourceStride = 10000;  // first token of a source: which source a window is from
 
-DataConfig config(const TemporaryFolder& folder, const std::vector<std::pair<std::string, double>>& sources) {
+DataConfig config(const TempFolder& folder, const std::vector<std::pair<std::string, double>>& sources) {
   DataConfig data;
   for (const auto& [name, weight] : sources) data.train.push_back({(folder / name).string(), weight});
   return data;
@@ -32,7 +32,7 @@ LoaderShape shape(int64_t global_batch, int64_t micro_batch, int64_t vocab_size 
 }
 
 // Source i has `windows` windows of numbered tokens and a tail that fits no window.
-void write_sources(const TemporaryFolder& folder, const std::map<std::string, int64_t>& windows) {
+void write_sources(const TempFolder& folder, const std::map<std::string, int64_t>& windows) {
   int32_t first = 0;
   for (const auto& [name, count] : windows) {
     write_shard(folder / name, {numbered(count * kSeqLen + 3, first)});
@@ -79,7 +79,7 @@ bool epochs_are_complete(const std::vector<int64_t>& firsts, size_t windows) {
 }  // namespace
 
 TEST_CASE("loader: an epoch has every window once, and each epoch another order") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_sources(folder, {{"a", 35}});
   Loader loader(config(folder, {{"a", 1}}), shape(5, 5));
   CHECK(loader.tokens_per_epoch() == 35 * kSeqLen);
@@ -93,7 +93,7 @@ TEST_CASE("loader: an epoch has every window once, and each epoch another order"
 }
 
 TEST_CASE("loader: the order depends on the seed and on nothing else") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_sources(folder, {{"a", 101}});
   DataConfig data = config(folder, {{"a", 1}});
   const auto first = [&] {
@@ -107,7 +107,7 @@ TEST_CASE("loader: the order depends on the seed and on nothing else") {
 }
 
 TEST_CASE("loader: the micro-batch changes neither the sequences of a step nor their order") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_sources(folder, {{"a", 23}, {"b", 11}});
   const DataConfig data = config(folder, {{"a", 0.6}, {"b", 0.4}});
   Loader whole(data, shape(12, 12));
@@ -123,7 +123,7 @@ TEST_CASE("loader: the micro-batch changes neither the sequences of a step nor t
 }
 
 TEST_CASE("loader: tokens, labels and counts of a step are those of its documents") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_shard(folder / "a", {numbered(3), numbered(1, 3), numbered(5, 4)});
   DataConfig data = config(folder, {{"a", 1}});
   Loader loader(data, shape(2, 1));
@@ -145,7 +145,7 @@ TEST_CASE("loader: tokens, labels and counts of a step are those of its document
 }
 
 TEST_CASE("loader: resumed anywhere, inside an epoch or across, it gives the same stream") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_sources(folder, {{"a", 17}, {"b", 5}});
   const DataConfig data = config(folder, {{"a", 2}, {"b", 1}});
   Loader whole(data, shape(4, 2));
@@ -168,7 +168,7 @@ TEST_CASE("loader: resumed anywhere, inside an epoch or across, it gives the sam
 }
 
 TEST_CASE("loader: the state is that of what was handed out, not of what the thread has prepared") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_sources(folder, {{"a", 9}});
   Loader loader(config(folder, {{"a", 1}}), shape(3, 3));
   const auto fresh = loader.save_state();
@@ -180,7 +180,7 @@ TEST_CASE("loader: the state is that of what was handed out, not of what the thr
 }
 
 TEST_CASE("loader: sources get their shares, by size when no weight is given") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_sources(folder, {{"a", 30}, {"b", 10}});
   DataConfig data = config(folder, {{"a", 1}, {"b", 1}});
   Loader equal(data, shape(8, 8));
@@ -192,7 +192,7 @@ TEST_CASE("loader: sources get their shares, by size when no weight is given") {
 }
 
 TEST_CASE("loader: weights changed between runs neither repeat nor skip data") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_sources(folder, {{"a", 37}, {"b", 13}});
   Loader before(config(folder, {{"a", 0.9}, {"b", 0.1}}), shape(5, 5));
   auto stream = run(before, 11);
@@ -214,7 +214,7 @@ TEST_CASE("loader: weights changed between runs neither repeat nor skip data") {
 }
 
 TEST_CASE("loader: a new source starts at its beginning and a removed one keeps its place") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_sources(folder, {{"a", 37}, {"b", 13}});
   Loader both(config(folder, {{"a", 1}, {"b", 1}}), shape(4, 4));
   const auto first = run(both, 3);
@@ -234,7 +234,7 @@ TEST_CASE("loader: a new source starts at its beginning and a removed one keeps 
 }
 
 TEST_CASE("loader: a source that is no longer the same stream goes on with its next epoch") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_sources(folder, {{"a", 20}});
   const DataConfig data = config(folder, {{"a", 1}});
   Loader before(data, shape(5, 5));
@@ -249,11 +249,13 @@ TEST_CASE("loader: a source that is no longer the same stream goes on with its n
 }
 
 TEST_CASE("loader: a data state that is none is refused") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_sources(folder, {{"a", 20}});
   Loader loader(config(folder, {{"a", 1}}), shape(5, 5));
   auto state = loader.save_state();
-  const auto load = [&](const nlohmann::json& bad) { return input_error([&] { loader.load_state(bad); }); };
+  const auto load = [&](const nlohmann::json& bad) {
+    return input_error_of([&] { loader.load_state(bad); });
+  };
   CHECK(contains(load({}), "data state"));
   state["sources"][(folder / "a").string()]["cursor"] = -1;
   CHECK(contains(load(state), "data state"));
@@ -261,7 +263,7 @@ TEST_CASE("loader: a data state that is none is refused") {
 }
 
 TEST_CASE("loader: data.split keeps held-out windows out of training") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_sources(folder, {{"a", 20}});
   DataConfig data = config(folder, {{"a", 1}});
   data.split = {0.75, 0.25};
@@ -271,21 +273,21 @@ TEST_CASE("loader: data.split keeps held-out windows out of training") {
 }
 
 TEST_CASE("loader: an id outside the vocabulary comes out of next() with file, place and id") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_sources(folder, {{"a", 6}});
   Loader loader(config(folder, {{"a", 1}}), shape(6, 3, 20));
-  const auto message = input_error([&] { loader.next(); });
+  const auto message = input_error_of([&] { loader.next(); });
   CHECK(contains(message, "a.bin: token "));
   CHECK(contains(message, "model.vocab_size is 20"));
-  CHECK(!input_error([&] { loader.next(); }).empty());
+  CHECK(!input_error_of([&] { loader.next(); }).empty());
 }
 
 TEST_CASE("loader: unusable sources, weights and shapes are refused at once") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_sources(folder, {{"a", 6}, {"b", 6}});
   write_shard(folder / "short", {numbered(4)});
   const auto open = [&](const DataConfig& data, const LoaderShape& with) {
-    return input_error([&] { Loader loader(data, with); });
+    return input_error_of([&] { Loader loader(data, with); });
   };
   const LoaderShape good = shape(4, 2);
   CHECK(contains(open({}, good), "data.train"));
@@ -301,7 +303,7 @@ TEST_CASE("loader: unusable sources, weights and shapes are refused at once") {
 }
 
 TEST_CASE("loader: training on a sparse 100 GB shard starts in under a second") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   constexpr int32_t kLength = 2'000'000'000;  // tokens of a sequence; 25 of them, 2 bytes each
   std::vector<int32_t> lengths(25, kLength);
   std::vector<int64_t> offsets;

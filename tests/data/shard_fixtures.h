@@ -1,4 +1,4 @@
-// Folders, shards and bad-input messages for the tests of token files, loader and validation sets.
+// Shards and other token files for the tests of token files, loader and validation sets.
 #pragma once
 
 #include <cstdint>
@@ -9,33 +9,16 @@
 #include <string>
 #include <vector>
 
-#include <stdlib.h>
-#include <unistd.h>
-
 #include "core/check.h"
 #include "data/token_file.h"
+#include "support/temp_folder.h"
 
 namespace transxssm::fixtures {
 
 namespace fs = std::filesystem;
 
-// A folder that goes with the test.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (fs::temp_directory_path() / "transxssm_test_XXXXXX").string();
-    expect(::mkdtemp(pattern.data()) != nullptr, "no temporary folder");
-    path_ = pattern;
-  }
-  ~TemporaryFolder() { fs::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  fs::path operator/(const std::string& name) const { return path_ / name; }
-  std::string string() const { return path_.string(); }
-
- private:
-  fs::path path_;
-};
+using test::input_error_of;
+using test::TempFolder;
 
 using Documents = std::vector<std::vector<int32_t>>;
 
@@ -98,17 +81,6 @@ inline std::vector<int32_t> read_all(const TokenFile& file) {
   std::vector<int32_t> tokens(static_cast<size_t>(file.num_tokens()));
   file.read(0, tokens);
   return tokens;
-}
-
-// The message of the InputError that `f` throws; empty when it throws none.
-template <class F>
-std::string input_error(F&& f) {
-  try {
-    f();
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return {};
 }
 
 inline bool contains(const std::string& text, const std::string& part) {

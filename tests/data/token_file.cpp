@@ -8,7 +8,7 @@ using namespace transxssm;
 using namespace transxssm::fixtures;
 
 TEST_CASE("token file: written documents are read back, in both widths") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const int64_t vocab_size = GENERATE(65499, 65500, 200000);
   const auto top = static_cast<int32_t>(vocab_size - 1);
   write_shard(folder / "shard.0001", {{1, 5, top}, {}, {7}, {1, 2, 3, 4, 2}}, vocab_size);
@@ -30,7 +30,7 @@ TEST_CASE("token file: written documents are read back, in both widths") {
 }
 
 TEST_CASE("token file: a shard without documents is valid and empty") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_shard(folder / "empty", {});
   const TokenFile file(folder / "empty");
   CHECK(file.num_tokens() == 0);
@@ -40,7 +40,7 @@ TEST_CASE("token file: a shard without documents is valid and empty") {
 }
 
 TEST_CASE("token file: the index has Megatron's layout, byte for byte") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_shard(folder / "a", {{9, 8}, {7}});
   std::ifstream in(folder / "a.idx", std::ios::binary);
   const std::string written((std::istreambuf_iterator<char>(in)), {});
@@ -48,32 +48,32 @@ TEST_CASE("token file: the index has Megatron's layout, byte for byte") {
 }
 
 TEST_CASE("token file: a writer that is not finished leaves no shard") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   {
     TokenFileWriter writer(folder / "half", 100);
     writer.add_document(std::vector<int32_t>{1, 2, 3});
     CHECK(writer.num_tokens() == 3);
     CHECK(writer.num_documents() == 1);
   }
-  CHECK(fs::is_empty(folder.string()));
+  CHECK(fs::is_empty(folder.path().string()));
 }
 
 TEST_CASE("token file: a folder that can't be written is bad input") {
-  const TemporaryFolder folder;
-  const auto message = input_error([&] { TokenFileWriter(folder / "missing/shard", 100); });
+  const TempFolder folder;
+  const auto message = input_error_of([&] { TokenFileWriter(folder / "missing/shard", 100); });
   CHECK(contains(message, "missing/shard.bin"));
   CHECK(contains(message, "No such file"));
 }
 
 TEST_CASE("token file: ids outside the vocabulary are never written") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   TokenFileWriter writer(folder / "a", 100);
   CHECK_THROWS(writer.add_document(std::vector<int32_t>{100}));
   CHECK_THROWS(writer.add_document(std::vector<int32_t>{-1}));
 }
 
 TEST_CASE("token file: Megatron's boundaries index sequences, several to a document") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   Bytes bin;
   for (int32_t token = 10; token < 21; ++token) bin.put(token);
   bin.save(folder / "a.bin");
@@ -93,7 +93,7 @@ TEST_CASE("token file: Megatron's boundaries index sequences, several to a docum
 }
 
 TEST_CASE("token file: all of Megatron's integer types can be read") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const int code = GENERATE(1, 2, 3, 4, 5, 8);
   Bytes bin;
   for (const int token : {0, 1, 127}) {
@@ -108,15 +108,15 @@ TEST_CASE("token file: all of Megatron's integer types can be read") {
 }
 
 TEST_CASE("token file: an id that no vocabulary has is named") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   Bytes().put(int64_t{5}).put(int64_t{1} << 40).save(folder / "a.bin");
   megatron_index(5, {2}, {0}, {0, 1}).save(folder / "a.idx");
-  const auto message = input_error([&] { read_all(TokenFile(folder / "a")); });
+  const auto message = input_error_of([&] { read_all(TokenFile(folder / "a")); });
   CHECK(contains(message, "a.bin: token 1 is 1099511627776"));
 }
 
 TEST_CASE("token file: llm.c shards of both widths load as one document") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_llmc(folder / "gpt2.bin", {50256, 1, 2, 50256, 3});
   write_llmc(folder / "llama3.bin", {128000, 4}, 20240801, 7);
   const TokenFile gpt2(folder / "gpt2.bin");
@@ -129,9 +129,9 @@ TEST_CASE("token file: llm.c shards of both widths load as one document") {
 }
 
 TEST_CASE("token file: damaged and foreign files are refused, naming file and reason") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const auto open = [&](const std::string& name) {
-    return input_error([&] { TokenFile file(folder / name); });
+    return input_error_of([&] { TokenFile file(folder / name); });
   };
   const Bytes good = megatron_index(8, {2, 1}, {0, 4}, {0, 1, 2});
   Bytes().put(uint16_t{1}).put(uint16_t{2}).put(uint16_t{3}).save(folder / "a.bin");
@@ -177,11 +177,11 @@ TEST_CASE("token file: damaged and foreign files are refused, naming file and re
 }
 
 TEST_CASE("token file: damage inside the index is found when it is met and by verify_index") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   Bytes{std::string(12, '\1')}.save(folder / "a.bin");
   const auto verify = [&](const Bytes& idx) {
     idx.save(folder / "a.idx");
-    return input_error([&] { TokenFile(folder / "a").verify_index(); });
+    return input_error_of([&] { TokenFile(folder / "a").verify_index(); });
   };
   CHECK(verify(megatron_index(8, {2, 2, 2}, {0, 4, 8}, {0, 1, 2, 3})).empty());
   CHECK(contains(verify(megatron_index(8, {2, 2, 2}, {0, 2, 8}, {0, 1, 2, 3})),
@@ -192,13 +192,13 @@ TEST_CASE("token file: damage inside the index is found when it is met and by ve
 
   megatron_index(8, {2, 2, 2}, {0, 400, 8}, {0, 1, 9, 3}).save(folder / "a.idx");
   const TokenFile file(folder / "a");
-  CHECK(contains(input_error([&] { file.document_begin(1); }), "sequence 1 at byte 400"));
-  CHECK(contains(input_error([&] { file.document_begin(2); }), "starts at sequence 9"));
+  CHECK(contains(input_error_of([&] { file.document_begin(1); }), "sequence 1 at byte 400"));
+  CHECK(contains(input_error_of([&] { file.document_begin(2); }), "starts at sequence 9"));
 }
 
 TEST_CASE("token file: damaged and foreign llm.c files are refused") {
-  const TemporaryFolder folder;
-  const auto open = [&] { return input_error([&] { TokenFile file(folder / "a.bin"); }); };
+  const TempFolder folder;
+  const auto open = [&] { return input_error_of([&] { TokenFile file(folder / "a.bin"); }); };
   write_llmc(folder / "a.bin", {1, 2, 3});
   CHECK(open().empty());
   fs::resize_file(folder / "a.bin", 1029);
@@ -214,7 +214,7 @@ TEST_CASE("token file: damaged and foreign llm.c files are refused") {
 }
 
 TEST_CASE("find_token_files: a prefix, a file of it, a folder and a glob name the same shards, sorted") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   for (const char* name : {"b_2", "b_1", "c"}) write_shard(folder / name, {{1, 2}});
   write_llmc(folder / "d.bin", {1});
   Bytes{"{}"}.save(folder / "manifest.json");
@@ -226,16 +226,16 @@ TEST_CASE("find_token_files: a prefix, a file of it, a folder and a glob name th
   CHECK(found("d.bin") == Paths{folder / "d.bin"});
   CHECK(found("b_*") == Paths{folder / "b_1", folder / "b_2"});
   CHECK(found("b_?.idx") == Paths{folder / "b_1", folder / "b_2"});
-  CHECK(find_token_files(folder.string()) ==
+  CHECK(find_token_files(folder.path().string()) ==
         Paths{folder / "b_1", folder / "b_2", folder / "c", folder / "d.bin"});
-  CHECK(contains(input_error([&] { found("nothing"); }), "nothing: no token files found"));
-  CHECK(contains(input_error([&] { found("x*"); }), "no token files found"));
+  CHECK(contains(input_error_of([&] { found("nothing"); }), "nothing: no token files found"));
+  CHECK(contains(input_error_of([&] { found("x*"); }), "no token files found"));
   fs::create_directory(folder / "empty");
-  CHECK(contains(input_error([&] { found("empty"); }), "no token files found"));
+  CHECK(contains(input_error_of([&] { found("empty"); }), "no token files found"));
 }
 
 TEST_CASE("token file: opening a shard makes no pass over its documents") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   // 500 million documents in holes of a sparse file: only the ends are written, so whoever reads on finds
   // zeros.
   constexpr int64_t kDocuments = 500'000'000;

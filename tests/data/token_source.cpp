@@ -10,7 +10,7 @@ using namespace transxssm::fixtures;
 using Starts = std::vector<int64_t>;
 
 TEST_CASE("token source: windows overlap by one token and the tail without a whole window is left out") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const int64_t tokens = GENERATE(5, 6, 8, 9, 10);
   write_shard(folder / "a", {numbered(tokens)});
   const TokenSource source((folder / "a").string());
@@ -21,7 +21,7 @@ TEST_CASE("token source: windows overlap by one token and the tail without a who
 }
 
 TEST_CASE("token source: document starts inside a window, at its end and at its start") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   // Documents start at 0, 3, 4, 4 (one without tokens), 8, 9.
   write_shard(folder / "a",
               {numbered(3), numbered(1, 3), {}, numbered(4, 4), numbered(1, 8), numbered(4, 9)});
@@ -33,12 +33,12 @@ TEST_CASE("token source: document starts inside a window, at its end and at its 
 }
 
 TEST_CASE("token source: a window may span shards, each of which starts a document") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_shard(folder / "a", {numbered(2), numbered(1, 2), {}});
   write_shard(folder / "b", {});
   write_shard(folder / "c", {{}, numbered(1, 3)});
   write_llmc(folder / "d.bin", numbered(5, 4));
-  const TokenSource source(folder.string());
+  const TokenSource source(folder.path().string());
   CHECK(source.num_tokens() == 9);
   const Window whole = source.window(0, 8, 100);
   CHECK(whole.tokens == numbered(9));
@@ -49,7 +49,7 @@ TEST_CASE("token source: a window may span shards, each of which starts a docume
 }
 
 TEST_CASE("token source: windows agree with the documents they were cut from") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   std::vector<int64_t> starts;
   Documents documents;
   int32_t next = 0;
@@ -63,7 +63,7 @@ TEST_CASE("token source: windows agree with the documents they were cut from") {
     }
     write_shard(folder / std::string(1, static_cast<char>('a' + shard)), documents);
   }
-  const TokenSource source(folder.string());
+  const TokenSource source(folder.path().string());
   REQUIRE(source.num_tokens() == next);
   const int64_t seq_len = GENERATE(1, 2, 3, 7, 16, 61);
   for (int64_t w = 0; w < source.num_windows(seq_len); ++w) {
@@ -79,31 +79,31 @@ TEST_CASE("token source: windows agree with the documents they were cut from") {
 }
 
 TEST_CASE("token source: an id outside the vocabulary is named with file, place and id") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_shard(folder / "a", {numbered(5)});
   write_shard(folder / "b", {{1, 2, 3, 77, 4}});
-  const TokenSource source(folder.string());
+  const TokenSource source(folder.path().string());
   CHECK_NOTHROW(source.window(0, 9, 78));
-  const auto message = input_error([&] { source.window(0, 9, 77); });
+  const auto message = input_error_of([&] { source.window(0, 9, 77); });
   CHECK(
       contains(message, (folder / "b.bin").string() + ": token 3 has the id 77, but model.vocab_size is 77"));
 
   Bytes().put(int32_t{0}).put(int32_t{-5}).save(folder / "negative.bin");
   megatron_index(4, {2}, {0}, {0, 1}).save(folder / "negative.idx");
   const TokenSource negative((folder / "negative").string());
-  CHECK(contains(input_error([&] { negative.window(0, 1, 77); }), "token 1 has the id -5"));
+  CHECK(contains(input_error_of([&] { negative.window(0, 1, 77); }), "token 1 has the id -5"));
 }
 
 TEST_CASE("token source: documents out of order in the index are refused where they are met") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   Bytes{std::string(16, '\1')}.save(folder / "a.bin");
   megatron_index(8, {2, 2, 2, 2}, {0, 4, 8, 12}, {0, 2, 1, 3, 4}).save(folder / "a.idx");
   const TokenSource source((folder / "a").string());
-  CHECK(contains(input_error([&] { source.window(0, 7, 60000); }), "document 2 starts at token 2"));
+  CHECK(contains(input_error_of([&] { source.window(0, 7, 60000); }), "document 2 starts at token 2"));
 }
 
 TEST_CASE("split_windows: training and validation share no window and leave none out") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_shard(folder / "a", {numbered(101)});
   const std::string path = (folder / "a").string();
   const auto counts = [&](double held_out) {
@@ -122,11 +122,11 @@ TEST_CASE("split_windows: training and validation share no window and leave none
 }
 
 TEST_CASE("split_windows: data too small for a window, or for both parts, is refused") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_shard(folder / "a", {numbered(20)});
   write_shard(folder / "empty", {});
   const auto split = [&](const std::string& name, int64_t seq_len, const std::vector<double>& shares) {
-    return input_error([&] { split_windows((folder / name).string(), seq_len, shares); });
+    return input_error_of([&] { split_windows((folder / name).string(), seq_len, shares); });
   };
   CHECK(split("a", 19, {}).empty());
   CHECK(contains(split("a", 20, {}), "a: holds 20 tokens; a window of train.seq_len 20 needs 21"));

@@ -30,7 +30,7 @@ std::vector<int64_t> first_tokens(const ValidationSet& set) {
 }  // namespace
 
 TEST_CASE("validation set: the same windows at any batch size, spread over the whole set") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_shard(folder / "v", {numbered(29 * kSeqLen + 2)});
   const int64_t micro = GENERATE(1, 2, 3, 7, 8);
   const ValidationSet set("heldout", (folder / "v").string(), {}, shape(micro), 7, {});
@@ -44,7 +44,7 @@ TEST_CASE("validation set: the same windows at any batch size, spread over the w
 }
 
 TEST_CASE("validation set: a small set is used whole") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_shard(folder / "v", {numbered(3 * kSeqLen + 1)});
   const ValidationSet set("heldout", (folder / "v").string(), {}, shape(2), 512, {});
   CHECK(first_tokens(set) == std::vector<int64_t>{0, 4, 8});
@@ -53,7 +53,7 @@ TEST_CASE("validation set: a small set is used whole") {
 }
 
 TEST_CASE("validation set: bytes are those of the counted labels") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   // BOS 1, EOS 2; one window of 8 tokens and a label: "1 10 11 2 | 1 12 2 | 1 | 13".
   write_shard(folder / "v", {{1, 10, 11, 2}, {1, 12, 2}, {1}, {13}});
   std::vector<int32_t> bytes(13, 0);
@@ -74,12 +74,12 @@ TEST_CASE("validation set: bytes are those of the counted labels") {
 }
 
 TEST_CASE("validation set: bad data is refused when the set is made") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_shard(folder / "v", {numbered(50)});
   const auto make = [&](const std::string& name, int64_t seq_len, int64_t vocab_size) {
     LoaderShape with = shape(2, vocab_size);
     with.seq_len = seq_len;
-    return input_error([&] { ValidationSet("v", (folder / name).string(), {}, with, 4, {}); });
+    return input_error_of([&] { ValidationSet("v", (folder / name).string(), {}, with, 4, {}); });
   };
   CHECK(make("v", 4, 50).empty());
   CHECK(contains(make("v", 7, 20), "model.vocab_size is 20"));
@@ -88,7 +88,7 @@ TEST_CASE("validation set: bad data is refused when the set is made") {
 }
 
 TEST_CASE("validation sets: what data.split holds out is no window of training") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_shard(folder / "a", {numbered(20 * kSeqLen + 1)});
   write_shard(folder / "b", {numbered(10 * kSeqLen + 1, 10000)});
   DataConfig data;
@@ -109,7 +109,7 @@ TEST_CASE("validation sets: what data.split holds out is no window of training")
 }
 
 TEST_CASE("validation sets: one for each path of data.validation, by name") {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   write_shard(folder / "a", {numbered(20)});
   DataConfig data;
   data.validation = {{"one", (folder / "a").string()}, {"two", (folder / "a").string()}};

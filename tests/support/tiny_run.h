@@ -7,27 +7,20 @@
 #include <vector>
 
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include "config/run_config.h"
 #include "core/rng.h"
 #include "data/token_file.h"
+#include "support/temp_folder.h"
 #include "support/tiny_model.h"
 
 namespace transxssm::test {
 
 struct TinyRun {
-  explicit TinyRun(const std::string& name)
-      : folder(std::filesystem::temp_directory_path() /
-               ("transxssm_" + name + "_" + std::to_string(getpid()))) {
-    std::filesystem::remove_all(folder);
-    std::filesystem::create_directories(folder);
+  TinyRun() {
     write_tokens("train", 1, 60);
     write_tokens("validation", 2, 8);
   }
-  ~TinyRun() { std::filesystem::remove_all(folder); }
-  TinyRun(const TinyRun&) = delete;
-  TinyRun& operator=(const TinyRun&) = delete;
 
   // Documents of 1 to 60 tokens that count upwards with random steps: learnable, and different in every
   // document.
@@ -68,7 +61,7 @@ struct TinyRun {
     return c;
   }
 
-  std::filesystem::path folder;
+  TempFolder folder;
 };
 
 // Rows of metrics.jsonl, without the keys that measure time or memory.

@@ -2,47 +2,22 @@
 // do.
 #include "trainer/launch.h"
 
-#include <csignal>
 #include <fstream>
 #include <string>
 #include <vector>
 
 #include "checkpoint/locate.h"
-#include "checkpoint/reader.h"
-#include "core/atomic_file.h"
 #include "core/check.h"
 #include "support/catch.h"
 #include "support/require_error.h"
+#include "support/run_result.h"
 #include "support/tiny_run.h"
 
 using namespace transxssm;
 using namespace transxssm::test;
 
-namespace {
-
-StateDict final_state(const RunConfig& config) {
-  return CheckpointReader(resolve_checkpoint(config.train.run_dir)).load();
-}
-
-void require_equal_bits(const StateDict& a, const StateDict& b) {
-  REQUIRE(a.tensors.size() == b.tensors.size());
-  for (const auto& [name, tensor] : a.tensors) {
-    CAPTURE(name);
-    REQUIRE(at::equal(tensor, b.tensors.at(name)));
-  }
-  REQUIRE(a.values.at("loader") == b.values.at("loader"));
-  REQUIRE(a.values.at("optimizer") == b.values.at("optimizer"));
-}
-
-std::string status_of(const RunConfig& config) {
-  return nlohmann::json::parse(read_file(std::filesystem::path(config.train.run_dir) / "status.json"))
-      .at("state");
-}
-
-}  // namespace
-
 TEST_CASE("train: every architecture learns, and says so in metrics and status") {
-  const TinyRun tiny("learn");
+  const TinyRun tiny;
   for (const auto& architecture : architectures()) {
     CAPTURE(architecture);
     auto config = tiny.config(architecture, architecture);
@@ -55,12 +30,12 @@ TEST_CASE("train: every architecture learns, and says so in metrics and status")
     REQUIRE(rows.back().at("kind") == "validation");
     REQUIRE(first > 4.0);  // ln 61 = 4.1
     REQUIRE(validation < 0.75 * first);
-    REQUIRE(status_of(config) == "finished");
+    REQUIRE(status_of(config.train.run_dir).at("state") == "finished");
   }
 }
 
 TEST_CASE("train: 2n steps equal n steps, a stop, a resume and n steps, bit for bit") {
-  const TinyRun tiny("resume");
+  const TinyRun tiny;
   const std::string architecture = GENERATE("transxssm", "everything");
   auto whole = tiny.config("whole", architecture);
   REQUIRE(launch_training(whole, {}) == 0);
@@ -77,12 +52,12 @@ TEST_CASE("train: 2n steps equal n steps, a stop, a resume and n steps, bit for 
       if (entry.step > 5) std::filesystem::remove_all(entry.folder);
   }
   REQUIRE(launch_training(parts, {}) == 0);
-  require_equal_bits(final_state(whole), final_state(parts));
+  require_equal_bits(final_state(whole.train.run_dir), final_state(parts.train.run_dir));
   REQUIRE(metric_rows(whole.train.run_dir) == metric_rows(parts.train.run_dir));
 }
 
 TEST_CASE("train: micro-batch size changes rounding only") {
-  const TinyRun tiny("micro");
+  const TinyRun tiny;
   auto one = tiny.config("one");
   one.train.micro_batch_size = 4;
   auto four = tiny.config("four");
@@ -98,39 +73,39 @@ TEST_CASE("train: micro-batch size changes rounding only") {
 }
 
 TEST_CASE("train: two runs give the same bits") {
-  const TinyRun tiny("repeat");
+  const TinyRun tiny;
   const auto a = tiny.config("a");
   const auto b = tiny.config("b");
   REQUIRE(launch_training(a, {}) == 0);
   REQUIRE(launch_training(b, {}) == 0);
-  require_equal_bits(final_state(a), final_state(b));
+  require_equal_bits(final_state(a.train.run_dir), final_state(b.train.run_dir));
 }
 
 TEST_CASE("train: recompute gives the same bits") {
-  const TinyRun tiny("recompute");
+  const TinyRun tiny;
   const auto kept = tiny.config("kept");
   auto full = tiny.config("full");
   full.train.recompute = Recompute::full;
   REQUIRE(launch_training(kept, {}) == 0);
   REQUIRE(launch_training(full, {}) == 0);
-  require_equal_bits(final_state(kept), final_state(full));
+  require_equal_bits(final_state(kept.train.run_dir), final_state(full.train.run_dir));
 }
 
 TEST_CASE("train: a time limit saves and stops with the configured exit code, and the run goes on later") {
-  const TinyRun tiny("limit");
+  const TinyRun tiny;
   auto limited = tiny.config();
   limited.train.max_minutes = 1e-9;
   REQUIRE(launch_training(limited, {}) == 75);
-  REQUIRE(status_of(limited) == "stopped");
+  REQUIRE(status_of(limited.train.run_dir).at("state") == "stopped");
   auto unlimited = tiny.config();
   REQUIRE(launch_training(unlimited, {}) == 0);
   const auto whole = tiny.config("whole");
   REQUIRE(launch_training(whole, {}) == 0);
-  require_equal_bits(final_state(whole), final_state(unlimited));
+  require_equal_bits(final_state(whole.train.run_dir), final_state(unlimited.train.run_dir));
 }
 
 TEST_CASE("train: a finished run does nothing when started again, and goes on when max_steps is raised") {
-  const TinyRun tiny("again");
+  const TinyRun tiny;
   auto config = tiny.config();
   config.schedule = {};
   config.schedule.type = ScheduleType::constant;
@@ -140,11 +115,11 @@ TEST_CASE("train: a finished run does nothing when started again, and goes on wh
   REQUIRE(metric_rows(config.train.run_dir) == rows);
   config.train.max_steps = 12;
   REQUIRE(launch_training(config, {}) == 0);
-  REQUIRE(final_state(config).values.at("trainer").at("step") == 12);
+  REQUIRE(final_state(config.train.run_dir).values.at("trainer").at("step") == 12);
 }
 
 TEST_CASE("train: changes of the mathematics are refused field by field unless allowed") {
-  const TinyRun tiny("change");
+  const TinyRun tiny;
   auto config = tiny.config();
   REQUIRE(launch_training(config, {}) == 0);
   auto changed = config;
@@ -157,11 +132,11 @@ TEST_CASE("train: changes of the mathematics are refused field by field unless a
   LaunchOptions allow;
   allow.allow_change = {"optimizer.lr", "train.max_steps"};
   REQUIRE(launch_training(changed, allow) == 0);
-  REQUIRE(final_state(changed).values.at("trainer").at("step") == 20);
+  REQUIRE(final_state(changed.train.run_dir).values.at("trainer").at("step") == 20);
 }
 
 TEST_CASE("train: batch splitting, logging and checkpoint settings change freely") {
-  const TinyRun tiny("free");
+  const TinyRun tiny;
   auto config = tiny.config();
   config.train.max_minutes = 1e-9;
   REQUIRE(launch_training(config, {}) == 75);
@@ -173,7 +148,7 @@ TEST_CASE("train: batch splitting, logging and checkpoint settings change freely
 }
 
 TEST_CASE("train: the log names the path of the SSD scan once, where a layer has one") {
-  const TinyRun tiny("path");
+  const TinyRun tiny;
   const auto lines = [&](const std::string& architecture, SsdKernel kernel) {
     auto config = tiny.config(concat(architecture, enum_name(kernel)), architecture);
     config.kernels.ssd = kernel;
@@ -195,7 +170,7 @@ TEST_CASE("train: the log names the path of the SSD scan once, where a layer has
 }
 
 TEST_CASE("train: --resume PATH forks another run, --init-from takes weights only") {
-  const TinyRun tiny("fork");
+  const TinyRun tiny;
   auto original = tiny.config("original");
   original.checkpoint.every = 4;
   REQUIRE(launch_training(original, {}) == 0);
@@ -204,7 +179,7 @@ TEST_CASE("train: --resume PATH forks another run, --init-from takes weights onl
   LaunchOptions from_step;
   from_step.resume = (tiny.folder / "original/checkpoints/step_00000004").string();
   REQUIRE(launch_training(fork, from_step) == 0);
-  require_equal_bits(final_state(original), final_state(fork));
+  require_equal_bits(final_state(original.train.run_dir), final_state(fork.train.run_dir));
 
   auto warm = tiny.config("warm");
   warm.optimizer.lr = 1e-3;
@@ -217,7 +192,7 @@ TEST_CASE("train: --resume PATH forks another run, --init-from takes weights onl
 }
 
 TEST_CASE("train: --resume none refuses a folder with checkpoints") {
-  const TinyRun tiny("none");
+  const TinyRun tiny;
   const auto config = tiny.config();
   LaunchOptions none;
   none.resume = "none";
@@ -226,22 +201,22 @@ TEST_CASE("train: --resume none refuses a folder with checkpoints") {
 }
 
 TEST_CASE("train: a damaged newest checkpoint is skipped for the one before") {
-  const TinyRun tiny("damaged");
+  const TinyRun tiny;
   auto config = tiny.config();
   config.checkpoint.every = 4;
   REQUIRE(launch_training(config, {}) == 0);
-  const auto before = final_state(config);
+  const auto before = final_state(config.train.run_dir);
   std::filesystem::resize_file(tiny.folder / "run/checkpoints/step_00000008/manifest.json", 10);
   REQUIRE(launch_training(config, {}) == 0);
-  require_equal_bits(final_state(config), before);
+  require_equal_bits(final_state(config.train.run_dir), before);
 }
 
 TEST_CASE(
     "train: steps that are not finite are skipped, and too many in a row stop the run with an explanation") {
-  const TinyRun tiny("finite");
+  const TinyRun tiny;
   auto config = tiny.config();
   config.train.z_loss = 1e38;  // the gradient overflows
   config.train.max_skipped_in_row = 3;
   require_error([&] { launch_training(config, {}); }, "were not finite and were skipped");
-  REQUIRE(status_of(config) == "failed");
+  REQUIRE(status_of(config.train.run_dir).at("state") == "failed");
 }

@@ -9,7 +9,7 @@ using namespace transxssm::test;
 
 TEST_CASE(
     "start plan: auto is fresh without checkpoints, the newest one otherwise, and wins over --init-from") {
-  const TinyRun tiny("plan");
+  const TinyRun tiny;
   auto config = tiny.config();
   config.checkpoint.every = 4;
   const std::filesystem::path run_dir = config.train.run_dir;
