@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/bench.h"
+#include "cli/bench.h"
 #include "cli/checkpoint.h"
 #include "cli/config.h"
 #include "cli/data.h"
@@ -33,6 +34,7 @@ int run(int argc, char** argv) {
   add_data_command(app);
   add_checkpoint_command(app);
   add_config_command(app);
+  add_bench_command(app);
   add_bench_command(app);
   try {
     app.parse(argc, argv);
