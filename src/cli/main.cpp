@@ -1,10 +1,11 @@
 // transxssm: one verb per file of this folder. Exit codes: 0 done, 2 bad input, 1 failure, train's own when
 // stopped early.
-#include <csignal>
+#include <new>
 
 #include <CLI/CLI.hpp>
 
-#include "cli/bench.h"
+#include <c10/util/Exception.h>
+
 #include "cli/bench.h"
 #include "cli/checkpoint.h"
 #include "cli/config.h"
@@ -15,7 +16,6 @@
 #include "cli/version.h"
 #include "core/check.h"
 #include "core/logging.h"
-#include "trainer/errors.h"
 
 namespace {
 
@@ -35,7 +35,6 @@ int run(int argc, char** argv) {
   add_checkpoint_command(app);
   add_config_command(app);
   add_bench_command(app);
-  add_bench_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -47,18 +46,15 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::signal(SIGXFSZ, SIG_IGN);  // a file as large as `ulimit -f` allows is an error of write(), not the end
   try {
     return run(argc, argv);
   } catch (const transxssm::InputError& error) {
     transxssm::log_error(error.what());
     return kBadInput;
+  } catch (const c10::Error& error) {
+    transxssm::log_error(error.what_without_backtrace());
   } catch (const std::exception& error) {
-    if (const auto shortage = transxssm::out_of_memory(error)) {
-      transxssm::log_error("out of memory: " + *shortage);
-      return kBadInput;
-    }
-    transxssm::log_error(transxssm::message_of(error));
+    transxssm::log_error(error.what());
   }
   return kFailure;
 }
