@@ -3,6 +3,7 @@
 #include "csrc_cuda/adamw/params.h"
 #include "csrc_cuda/common/device_info.h"
 #include "csrc_cuda/grad_norm/params.h"
+#include "csrc_cuda/ssd/step_params.h"
 
 namespace transxssm::kernels {
 namespace {
@@ -18,5 +19,6 @@ std::string device_name(int) { no_cuda("device_name"); }
 void adamw(const AdamWParams&, CUstream_st*) { no_cuda("adamw"); }
 void sum_squares(const SumSquaresParams&, CUstream_st*) { no_cuda("sum_squares"); }
 void norm_of_partial_sums(const NormOfPartialSumsParams&, CUstream_st*) { no_cuda("norm_of_partial_sums"); }
+void ssd_step(const SsdStepParams&, CUstream_st*) { no_cuda("ssd_step"); }
 
 }  // namespace transxssm::kernels

@@ -6,7 +6,8 @@ namespace transxssm::kernels {
 inline constexpr int kWarpSize = 32;
 
 // Sum over the warp, the same in every lane.
-__device__ inline double warp_sum(double value) {
+template <class T>
+__device__ T warp_sum(T value) {
 #pragma unroll
   for (int offset = kWarpSize / 2; offset > 0; offset /= 2)
     value += __shfl_xor_sync(0xffffffffu, value, offset);

@@ -46,4 +46,10 @@ void expect_dtype(const char* what, const at::Tensor& tensor, at::ScalarType dty
            where);
 }
 
+void expect_device(const char* what, const at::Tensor& tensor, at::Device device,
+                   std::source_location where) {
+  if (tensor.device() != device)
+    expect(false, concat(what, ": expected device ", device.str(), ", got ", tensor.device().str()), where);
+}
+
 }  // namespace transxssm::ops

@@ -16,4 +16,8 @@ void expect_shape(const char* what, const at::Tensor& tensor, at::IntArrayRef sh
 void expect_dtype(const char* what, const at::Tensor& tensor, at::ScalarType dtype,
                   std::source_location where = std::source_location::current());
 
+// Throws "<what>: expected device cuda:0, got cpu".
+void expect_device(const char* what, const at::Tensor& tensor, at::Device device,
+                   std::source_location where = std::source_location::current());
+
 }  // namespace transxssm::ops

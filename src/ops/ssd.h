@@ -54,7 +54,9 @@ SsdResult ssd(const SsdDims& dims, const at::Tensor& packed_btw, const Parameter
               const Documents& documents, const std::optional<at::Tensor>& initial_state_bhpn = std::nullopt);
 
 // One token of the same recurrence for decoding; state_bhpn (f32 [B, H, P, N], absolute frame) is updated in
-// place. packed_bw [B, ≥ columns]; positions_b i64 [B]. Returns y [B, H·P]. Not differentiable.
+// place. packed_bw [B, ≥ columns]; positions_b i64 [B], read on the device. Returns y [B, H·P]. Not
+// differentiable. CUDA, widths 128 × 128, f32|bf16: one kernel (it wants a contiguous state); otherwise the
+// reference.
 at::Tensor ssd_step(const SsdDims& dims, const at::Tensor& packed_bw, const ParameterPtr& a_log_h,
                     const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h, const RopeTable* rope,
                     const at::Tensor& positions_b, at::Tensor& state_bhpn);

@@ -1,0 +1,90 @@
+// The decode step of the SSD scan (ops/ssd.h): the CUDA kernel where there is one, else the reference.
+#include "ops/reference/ssd_step.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/DeviceGuard.h>
+
+#include "core/check.h"
+#include "csrc_cuda/ssd/step_params.h"
+#include "ops/accumulate_type.h"
+#include "ops/check_tensor.h"
+#include "ops/cuda_stream.h"
+#include "ops/ssd_checks.h"
+
+namespace transxssm::ops {
+namespace {
+
+bool has_kernel(const SsdDims& d, const at::Tensor& packed) {
+  return d.path == SsdPath::automatic && packed.is_cuda() && packed.scalar_type() != at::kDouble &&
+         d.head_dim == kernels::kSsdStepWidth && d.state_dim == kernels::kSsdStepWidth;
+}
+
+// What only the kernel asks for: everything is read through bare pointers.
+void check_for_kernel(const at::Tensor& packed, const RopeTable* rope, const at::Tensor& state) {
+  expect_device("ssd_step state", state, packed.device());
+  expect(state.is_contiguous(), concat("ssd_step state: expected contiguous, got strides ", state.strides()));
+  if (!rope) return;
+  for (const at::Tensor& table : {rope->cos, rope->sin}) {
+    expect_device("ssd_step rope table", table, packed.device());
+    expect_dtype("ssd_step rope table", table, at::kFloat);
+    expect(table.is_contiguous(),
+           concat("ssd_step rope table: expected contiguous, got strides ", table.strides()));
+  }
+}
+
+const float* weights(const char* what, const ParameterPtr& parameter, const at::Tensor& packed) {
+  expect_device(what, parameter->weight, packed.device());
+  expect(parameter->weight.is_contiguous(), concat(what, ": expected contiguous"));
+  return parameter->weight.const_data_ptr<float>();
+}
+
+at::Tensor step_by_kernel(const SsdDims& d, const at::Tensor& packed_bw, const ParameterPtr& a_log_h,
+                          const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h, const RopeTable* rope,
+                          const at::Tensor& positions_b, at::Tensor& state_bhpn) {
+  const at::NoGradGuard no_grad;
+  check_for_kernel(packed_bw, rope, state_bhpn);
+  const c10::DeviceGuard guard(packed_bw.device());
+  const at::Tensor y = at::empty({packed_bw.size(0), d.num_heads * d.head_dim}, packed_bw.options());
+  kernels::SsdStepParams p{};
+  p.batch = static_cast<int>(packed_bw.size(0));
+  p.heads = static_cast<int>(d.num_heads);
+  p.groups = static_cast<int>(d.num_groups);
+  p.is_bf16 = packed_bw.scalar_type() == at::kBFloat16;
+  p.packed = packed_bw.const_data_ptr();
+  p.packed_row_stride = packed_bw.stride(0);
+  p.a_log = weights("ssd A_log", a_log_h, packed_bw);
+  p.dt_bias = weights("ssd dt_bias", dt_bias_h, packed_bw);
+  if (d_skip_h) p.d_skip = weights("ssd D", d_skip_h, packed_bw);
+  if (rope) {
+    p.rope_cos = rope->cos.const_data_ptr<float>();
+    p.rope_sin = rope->sin.const_data_ptr<float>();
+    p.rope_rows = rope->cos.size(0);
+  }
+  p.positions = positions_b.const_data_ptr<int64_t>();
+  p.positions_stride = positions_b.stride(0);
+  p.state = state_bhpn.mutable_data_ptr<float>();
+  p.y = y.mutable_data_ptr();
+  kernels::ssd_step(p, current_stream(packed_bw));
+  return y;
+}
+
+}  // namespace
+
+at::Tensor ssd_step(const SsdDims& dims, const at::Tensor& packed_bw, const ParameterPtr& a_log_h,
+                    const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h, const RopeTable* rope,
+                    const at::Tensor& positions_b, at::Tensor& state_bhpn) {
+  expect_shape("ssd_step packed", packed_bw, {-1, -1});
+  const at::ScalarType acc = accumulate_type(packed_bw);
+  check_dims(dims, packed_bw);
+  check_parameters(dims, acc, a_log_h, dt_bias_h, d_skip_h);
+  check_rope(dims, rope);
+  expect_shape("ssd_step positions", positions_b, {packed_bw.size(0)});
+  expect_dtype("ssd_step positions", positions_b, at::kLong);
+  expect_device("ssd_step positions", positions_b, packed_bw.device());
+  check_state(dims, packed_bw.size(0), acc, state_bhpn);
+  const auto step = has_kernel(dims, packed_bw) ? step_by_kernel : reference::ssd_step;
+  return step(dims, packed_bw, a_log_h, dt_bias_h, d_skip_h, rope, positions_b, state_bhpn);
+}
+
+}  // namespace transxssm::ops
