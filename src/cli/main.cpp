@@ -1,10 +1,8 @@
 // transxssm: one verb per file of this folder. Exit codes: 0 done, 2 bad input, 1 failure, train's own when
 // stopped early.
-#include <new>
+#include <csignal>
 
 #include <CLI/CLI.hpp>
-
-#include <c10/util/Exception.h>
 
 #include "cli/bench.h"
 #include "cli/checkpoint.h"
@@ -16,6 +14,7 @@
 #include "cli/version.h"
 #include "core/check.h"
 #include "core/logging.h"
+#include "trainer/errors.h"
 
 namespace {
 
@@ -46,15 +45,18 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file as large as `ulimit -f` allows is an error of write(), not the end
   try {
     return run(argc, argv);
   } catch (const transxssm::InputError& error) {
     transxssm::log_error(error.what());
     return kBadInput;
-  } catch (const c10::Error& error) {
-    transxssm::log_error(error.what_without_backtrace());
   } catch (const std::exception& error) {
-    transxssm::log_error(error.what());
+    if (const auto shortage = transxssm::out_of_memory(error)) {
+      transxssm::log_error("out of memory: " + *shortage);
+      return kBadInput;
+    }
+    transxssm::log_error(transxssm::message_of(error));
   }
   return kFailure;
 }

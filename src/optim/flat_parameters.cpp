@@ -83,6 +83,17 @@ FlatBuffer allocate(const Layout& layout, at::Device device, at::ScalarType comp
   return buffer;
 }
 
+// Of an element in all tensors that allocate() makes.
+uint64_t element_bytes(at::ScalarType compute_dtype, at::ScalarType master_dtype, ParameterUse use) {
+  const uint64_t compute = c10::elementSize(compute_dtype), master = c10::elementSize(master_dtype);
+  if (use == ParameterUse::inference) return compute;
+  return (compute_dtype == master_dtype ? 0 : compute) + 4 * master;  // master, grad, m, v
+}
+
+at::ScalarType master_of(at::ScalarType compute_dtype) {
+  return compute_dtype == at::kDouble ? at::kDouble : at::kFloat;
+}
+
 at::Tensor view_of(const at::Tensor& buffer, int64_t offset, at::IntArrayRef shape) {
   return buffer.defined() ? buffer.narrow(0, offset, product(shape)).view(shape) : at::Tensor();
 }
@@ -131,7 +142,7 @@ FlatParameters::FlatParameters(const std::vector<ParameterSpec>& specs, at::Devi
   expect(compute_dtype == at::kBFloat16 || compute_dtype == at::kFloat || compute_dtype == at::kDouble,
          concat("parameters can't compute in ", compute_dtype));
   check_specs(specs);
-  const auto master_dtype = compute_dtype == at::kDouble ? at::kDouble : at::kFloat;
+  const auto master_dtype = master_of(compute_dtype);
   const Layout matrices = lay_out(specs, ParameterKind::matrix);
   const Layout vectors = lay_out(specs, ParameterKind::vector);
   matrices_ = allocate(matrices, device, compute_dtype, master_dtype, use);
@@ -140,6 +151,14 @@ FlatParameters::FlatParameters(const std::vector<ParameterSpec>& specs, at::Devi
     const bool is_matrix = specs[i].kind == ParameterKind::matrix;
     add(specs[i], is_matrix ? matrices_ : vectors_, (is_matrix ? matrices : vectors).offsets[i]);
   }
+}
+
+uint64_t FlatParameters::bytes_needed(const std::vector<ParameterSpec>& specs, at::ScalarType compute_dtype,
+                                      ParameterUse use) {
+  const auto master_dtype = master_of(compute_dtype);
+  const auto size = [&](ParameterKind kind) { return static_cast<uint64_t>(lay_out(specs, kind).size); };
+  return size(ParameterKind::matrix) * element_bytes(compute_dtype, master_dtype, use) +
+         size(ParameterKind::vector) * element_bytes(master_dtype, master_dtype, use);
 }
 
 void FlatParameters::add(const ParameterSpec& spec, const FlatBuffer& buffer, int64_t offset) {

@@ -48,6 +48,10 @@ class FlatParameters final : public Stateful {
   FlatParameters(const FlatParameters&) = delete;  // Parameters are views of this object's buffers
   FlatParameters& operator=(const FlatParameters&) = delete;
 
+  // What the constructor allocates, in bytes.
+  static uint64_t bytes_needed(const std::vector<ParameterSpec>& specs, at::ScalarType compute_dtype,
+                               ParameterUse use = ParameterUse::training);
+
   const ParameterTable& table() const { return table_; }
   const std::vector<LogicalView>& logical() const { return logical_; }  // in the order of the specs
   const FlatBuffer& matrices() const { return matrices_; }

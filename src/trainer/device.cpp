@@ -1,6 +1,11 @@
 #include "trainer/device.h"
 
+#include <algorithm>
 #include <array>
+#include <fstream>
+#include <limits>
+#include <optional>
+#include <sstream>
 #include <string_view>
 #include <utility>
 
@@ -36,6 +41,24 @@ double peak_flops(const std::string& name) {
   return 0;
 }
 
+// The first number behind `key` in a text file such as /proc/meminfo (an empty key: in the file); nothing
+// without file or key.
+std::optional<uint64_t> number_in(const char* file, const std::string& key) {
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    uint64_t value = 0;
+    if (line.starts_with(key) && std::istringstream(line.substr(key.size())) >> value) return value;
+  }
+  return std::nullopt;
+}
+
+// A container's limit, by either version of control groups; a file that says "max" sets none.
+uint64_t container_limit() {
+  constexpr uint64_t kNone = std::numeric_limits<uint64_t>::max();
+  return std::min(number_in("/sys/fs/cgroup/memory.max", "").value_or(kNone),
+                  number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes", "").value_or(kNone));
+}
+
 }  // namespace
 
 ComputeDevice choose_device(Device wanted, ComputeDtype compute) {
@@ -49,6 +72,15 @@ ComputeDevice choose_device(Device wanted, ComputeDtype compute) {
   const std::string name = kernels::device_name(0);
   return {at::Device(at::kCUDA, 0), compute == ComputeDtype::bf16 ? at::kBFloat16 : at::kFloat, name,
           peak_flops(name)};
+}
+
+uint64_t free_memory(const ComputeDevice& device) {
+  if (device.device.is_cuda())
+    return at::getDeviceAllocator(at::kCUDA)->getMemoryInfo(device.device.index()).first;
+  const auto available = number_in("/proc/meminfo", "MemAvailable:");
+  if (!available) return container_limit();
+  const uint64_t swap = number_in("/proc/meminfo", "SwapFree:").value_or(0);
+  return std::min((*available + swap) * 1024, container_limit());
 }
 
 double memory_peak_gib(const ComputeDevice& device) {

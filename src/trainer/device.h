@@ -1,6 +1,7 @@
 // Where a run computes, and what that device can do.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include <ATen/core/Tensor.h>
@@ -24,6 +25,10 @@ ComputeDevice choose_device(Device wanted, ComputeDtype compute);
 inline ops::SsdPath ssd_path(const KernelsConfig& kernels) {
   return kernels.ssd == SsdKernel::reference ? ops::SsdPath::reference : ops::SsdPath::automatic;
 }
+
+// Bytes that can still be allocated: on a CPU what the system calls available, swap included, or the limit of
+// the container where that is less.
+uint64_t free_memory(const ComputeDevice& device);
 
 // Most memory in use so far, GiB: allocated tensors on a GPU, the process on a CPU.
 double memory_peak_gib(const ComputeDevice& device);

@@ -8,8 +8,6 @@
 #include <string>
 #include <vector>
 
-#include <c10/util/Exception.h>
-
 #include "checkpoint/checkpointer.h"
 #include "checkpoint/reader.h"
 #include "config/load.h"
@@ -24,6 +22,7 @@
 #include "model/accounting.h"
 #include "model/mixer.h"
 #include "ops/ssd.h"
+#include "trainer/errors.h"
 #include "trainer/inference.h"
 #include "trainer/run_folder.h"
 #include "trainer/stop.h"
@@ -67,6 +66,26 @@ void describe(const RunConfig& config, const ComputeDevice& device) {
   warn_if_shortened(config);
 }
 
+// The part of the memory that is known in advance; activations come on top.
+void expect_room_for_parameters(const RunConfig& config, const ComputeDevice& device) {
+  const auto specs = HybridModel::parameter_specs(config.model);
+  const uint64_t needed = FlatParameters::bytes_needed(specs, device.dtype);
+  const uint64_t available = free_memory(device);
+  expect_input(needed <= available,
+               concat("out of memory: parameters, gradients and optimizer moments of this model take ",
+                      format_bytes(needed), ", and ", format_bytes(available), " are free on ", device.name,
+                      ". Choose a smaller model (model.hidden_size, model.num_layers, "
+                      "model.intermediate_size), another device, or end what else uses its memory"));
+}
+
+// What a run that met `shortage` needs less memory with.
+std::string out_of_memory_advice(const RunConfig& config, const std::string& shortage) {
+  return concat("out of memory: ", shortage, "\nLower train.micro_batch_size (now ",
+                config.train.micro_batch_size, "), ",
+                config.train.recompute == Recompute::full ? "" : "set train.recompute: full, ",
+                "shorten train.seq_len (now ", config.train.seq_len, ") or choose a smaller model");
+}
+
 // Leaves in the run folder what it was started with. After start(): a refused resume changes nothing there.
 void record(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder) {
   folder.write_config(to_yaml(config));
@@ -107,6 +126,7 @@ int train(const RunConfig& config, const LaunchOptions& options, const RunFolder
                             {config.checkpoint.keep_last, config.checkpoint.keep_every});
   const StartPlan plan = plan_start(options, folder.path());
   describe(config, device);
+  expect_room_for_parameters(config, device);
   Trainer& trainer = made.emplace(config, device, folder, checkpointer, token_bytes);
   start(trainer, config, plan, options.allow_change);
   record(config, device, folder);
@@ -140,18 +160,16 @@ int launch_training(const RunConfig& config, const LaunchOptions& options) {
   };
   try {
     return train(config, options, folder, trainer);
-  } catch (const c10::OutOfMemoryError& error) {
-    const std::string message =
-        concat("out of memory: ", error.what_without_backtrace(), "\nLower train.micro_batch_size (now ",
-               config.train.micro_batch_size, "), set train.recompute: full, or shorten train.seq_len (now ",
-               config.train.seq_len, ")");
-    failed(message, 2);
-    throw InputError(message);
   } catch (const InputError& error) {
     failed(error.what(), 2);
     throw;
   } catch (const std::exception& error) {
-    failed(error.what(), 1);
+    if (const auto shortage = out_of_memory(error)) {
+      const std::string message = out_of_memory_advice(config, *shortage);
+      failed(message, 2);
+      throw InputError(message);
+    }
+    failed(message_of(error), 1);
     throw;
   }
 }

@@ -44,6 +44,23 @@ FlatParameters& filled(FlatParameters& parameters) {
 
 }  // namespace
 
+TEST_CASE("flat_parameters: bytes_needed is what the constructor allocates", "[optim]") {
+  for (const auto dtype : {at::kFloat, at::kBFloat16, at::kDouble}) {
+    for (const auto use : {ParameterUse::training, ParameterUse::inference}) {
+      const FlatParameters parameters(sample_specs(), at::kCPU, dtype, use);
+      size_t bytes = 0;
+      for (const FlatBuffer* buffer : {&parameters.matrices(), &parameters.vectors()}) {
+        for (const at::Tensor& tensor :
+             {buffer->compute, buffer->master, buffer->grad, buffer->m, buffer->v}) {
+          const bool shared = tensor.is_same(buffer->master) && tensor.is_same(buffer->compute);
+          if (tensor.defined()) bytes += shared ? tensor.nbytes() / 2 : tensor.nbytes();
+        }
+      }
+      REQUIRE(FlatParameters::bytes_needed(sample_specs(), dtype, use) == bytes);
+    }
+  }
+}
+
 TEST_CASE("flat_parameters: every weight and gradient lies in its buffer, aligned to 256 bytes", "[optim]") {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     FlatParameters parameters(sample_specs(), at::kCPU, dtype);

@@ -36,6 +36,9 @@ class TempFolder {
   std::filesystem::path path_;
 };
 
+// Of a wait status: the exit code, or 128 + the signal that ended the process.
+inline int exit_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
+
 // Runs `body` in a forked child and returns its exit status: what `body` returns, or 99 when it throws.
 inline int in_child(const std::function<int()>& body) {
   const pid_t child = ::fork();
@@ -50,7 +53,7 @@ inline int in_child(const std::function<int()>& body) {
   }
   int status = 0;
   ::waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return exit_code(status);
 }
 
 // In a child: gives up root's right to write everywhere, if it has it.

@@ -1,0 +1,58 @@
+// A run that needs more memory than there is says what was needed and what to change, and ends with 2.
+#include <filesystem>
+#include <string>
+
+#include <sys/resource.h>
+
+#include "config/load.h"
+#include "support/catch.h"
+#include "support/run_program.h"
+#include "support/run_result.h"
+#include "support/tiny_run.h"
+
+using namespace transxssm;
+using namespace transxssm::test;
+
+namespace {
+
+constexpr int kBadInput = 2;
+
+// What a tiny run with `changes` says when its data segment may not grow beyond 1.5 GB.
+std::string refusal(const std::string& changes) {
+  const TinyRun tiny;
+  write(tiny.folder / "run.yaml", to_yaml(tiny.config()));
+  const Ended ended = run_program(tiny.folder.path(), words("train --config run.yaml " + changes), [] {
+    const rlimit limit{1'500'000'000, 1'500'000'000};
+    ::setrlimit(RLIMIT_DATA, &limit);
+  });
+  INFO(ended.err);
+  REQUIRE(ended.code == kBadInput);
+  REQUIRE(status_of(tiny.folder / "run").at("state") == "failed");
+  REQUIRE_FALSE(contains(ended.err, "frame #"));
+  return ended.err;
+}
+
+}  // namespace
+
+TEST_CASE("out of memory: a model that is larger than the memory is refused before it is made") {
+  const std::string says = refusal("--set model.hidden_size=1048576 --set model.intermediate_size=4194304");
+  INFO(says);
+  REQUIRE(contains(
+      says, "out of memory: parameters, gradients and optimizer moments of this model take 768.01 TiB"));
+  REQUIRE(contains(says, "are free on CPU, 1 threads. Choose a smaller model (model.hidden_size"));
+}
+
+TEST_CASE("out of memory: parameters and activations that can't be allocated") {
+  const std::string advice =
+      "\nLower train.micro_batch_size (now 512), set train.recompute: full, shorten train.seq_len (now 1024) "
+      "or choose a smaller model";
+  const std::string batch =
+      "--set train.seq_len=1024 --set train.micro_batch_size=512 --set train.global_batch_size=512 --set "
+      "data.validation=[] ";
+  for (const std::string more : {"", "--set model.hidden_size=4096 --set model.intermediate_size=16384"}) {
+    const std::string says = refusal(batch + more);
+    INFO(says);
+    REQUIRE(contains(says, "out of memory: an allocation of "));
+    REQUIRE(contains(says, " in the CPU's memory failed" + advice));
+  }
+}
