@@ -37,49 +37,46 @@ void hold_device(double ms) {
   at::cuda::sleep(static_cast<int64_t>(std::min(ms, kLongestMs) * kCyclesPerMs));
 }
 
-struct Measured {
-  std::vector<double> run_ms;  // sorted
-  double host_ms = 0;          // per run
+struct RunTimes {
+  std::vector<double> ms;  // sorted
 
   double median() const {
-    const size_t half = run_ms.size() / 2;
-    return run_ms.size() % 2 ? run_ms[half] : (run_ms[half - 1] + run_ms[half]) / 2;
+    const size_t half = ms.size() / 2;
+    return ms.size() % 2 ? ms[half] : (ms[half - 1] + ms[half]) / 2;
   }
 };
 
 // `host_ms`: about what the host needs to queue a run.
-Measured measure(const Workload& work, int repeats, double host_ms) {
+RunTimes measure(const Workload& work, int repeats, double host_ms) {
   struct Span {
     CUDAEvent begin{cudaEventDefault}, end{cudaEventDefault};
   };
   std::vector<Span> spans(static_cast<size_t>(repeats));
   hold_device(1 + 1.5 * host_ms * repeats);
-  const auto start = Clock::now();
   for (size_t i = 0; i < spans.size(); ++i) {
     spans[i].begin.record();
     work.queue(i % work.input_sets);
     spans[i].end.record();
   }
-  Measured out;
-  out.host_ms = ms_since(start) / repeats;
   spans.back().end.synchronize();
-  for (const Span& span : spans) out.run_ms.push_back(span.begin.elapsed_time(span.end));
-  std::sort(out.run_ms.begin(), out.run_ms.end());
-  return out;
+  RunTimes times;
+  for (const Span& span : spans) times.ms.push_back(span.begin.elapsed_time(span.end));
+  std::sort(times.ms.begin(), times.ms.end());
+  return times;
 }
 
-// Twice through all sets; what the host needs per run of the second pass.
+// Twice through all sets. What the host needs to queue a run the second time: few enough runs that it does
+// not wait for a place in the queue.
 double warm_up(const Workload& work) {
-  const auto pass = [&] {
+  const auto pass = [&](size_t runs) {
     const auto start = Clock::now();
-    for (size_t set = 0; set < work.input_sets; ++set) work.queue(set);
-    return ms_since(start) / static_cast<double>(work.input_sets);
+    for (size_t i = 0; i < runs; ++i) work.queue(i % work.input_sets);
+    const double host_ms = ms_since(start) / static_cast<double>(runs);
+    c10::cuda::device_synchronize();
+    return host_ms;
   };
-  pass();
-  c10::cuda::device_synchronize();
-  const double host_ms = pass();
-  c10::cuda::device_synchronize();
-  return host_ms;
+  pass(work.input_sets);
+  return pass(std::max<size_t>(work.input_sets, 6));
 }
 
 // One graph per set; they replay one after the other, so they share their memory.
@@ -117,8 +114,7 @@ std::optional<double> graph_ms(const Workload& work, int repeats) {
     return impossible(error.what());
   }
   const Workload replay{work.input_sets, [&](size_t set) { graphs[set]->replay(); }};
-  const double host_ms = warm_up(replay);
-  return measure(replay, repeats, host_ms).median();
+  return measure(replay, repeats, warm_up(replay)).median();
 }
 
 }  // namespace
@@ -133,9 +129,9 @@ Timing time_on_device(const Workload& work, int repeats) {
   expect(work.input_sets > 0 && repeats > 0, "time_on_device: nothing to run");
   c10::cuda::device_synchronize();
   const c10::cuda::CUDAStreamGuard stream(c10::cuda::getStreamFromPool());  // capture needs one of its own
-  const Measured measured = measure(work, repeats, warm_up(work));
-  return {measured.median(), measured.run_ms.front(), measured.run_ms.back(), measured.host_ms,
-          graph_ms(work, repeats)};
+  const double host_ms = warm_up(work);
+  const RunTimes times = measure(work, repeats, host_ms);
+  return {times.median(), times.ms.front(), times.ms.back(), host_ms, graph_ms(work, repeats)};
 }
 
 double copy_bytes_per_second(int repeats) {

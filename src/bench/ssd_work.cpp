@@ -193,7 +193,9 @@ int64_t document_count(const ScanShape& shape) {
   return static_cast<int64_t>(document_offsets(shape).size()) - 1;
 }
 
-std::string ssd_path() { return ops::ssd_path_description(dims_of(1), at::kCUDA, at::kBFloat16); }
+std::string ssd_path() {
+  return ops::ssd_path_description(dims_of(1), at::Device(at::kCUDA, 0), at::kBFloat16);
+}
 
 double ssd_bytes(const ScanShape& shape, Pass pass) {
   return unit_bytes(shape) * (pass == Pass::forward ? 4 : 5 + 8);

@@ -124,7 +124,7 @@ std::vector<Figure> step_figures(const std::vector<std::vector<int64_t>>& shapes
 
 struct Report {
   std::string gpu;
-  std::string path;  // of the operator
+  std::string path;  // of the scan
   double copy_bytes_per_second = 0;
   std::vector<Figure> figures;
 };
@@ -147,8 +147,9 @@ std::string shape_text(const Json& shape) {
 }
 
 void print_report(const Report& report) {
-  std::cout << report.gpu << ", " << utc_time() << ", commit " << kCommit << ", " << report.path
-            << ", copies at " << fixed(report.copy_bytes_per_second * 1e-12, 2) << " TB/s\n";
+  std::cout << report.gpu << ", " << utc_time() << ", commit " << kCommit << ", copies at "
+            << fixed(report.copy_bytes_per_second * 1e-12, 2) << " TB/s\n";
+  if (!report.path.empty()) std::cout << "SSD scan: " << report.path << '\n';
   std::vector<Row> rows = {{"shape", "docs", "pass", "ms", "min", "max", "TB/s", "TFLOP/s", "of floor",
                             "attention ms", "ratio", "graph ms", "host ms"}};
   bool launch_bound = false;
@@ -170,11 +171,16 @@ void print_report(const Report& report) {
 }
 
 Json to_json(const Report& report, const Options& options) {
-  Json out = {{"machine", report.gpu},      {"date", utc_time()},
-              {"commit", kCommit},          {"libtorch", kTorchVersion},
-              {"cuda", kCudaVersion},       {"cudnn", kCudnnVersion},
-              {"op", options.op},           {"path", report.path},
-              {"repeats", options.repeats}, {"copy_tb_per_s", report.copy_bytes_per_second * 1e-12}};
+  Json out = {{"machine", report.gpu},
+              {"date", utc_time()},
+              {"commit", kCommit},
+              {"libtorch", kTorchVersion},
+              {"cuda", kCudaVersion},
+              {"cudnn", kCudnnVersion},
+              {"op", options.op},
+              {"repeats", options.repeats},
+              {"copy_tb_per_s", report.copy_bytes_per_second * 1e-12}};
+  if (!report.path.empty()) out["path"] = report.path;
   for (const Figure& f : report.figures) {
     Json row = f.shape;
     row["pass"] = f.pass;
@@ -202,7 +208,7 @@ void bench_ops(const Options& options) {
   const auto steps = scan ? std::vector<std::vector<int64_t>>() : step_shapes(options);
   Report report;
   report.gpu = bench::find_gpu();
-  report.path = bench::ssd_path();
+  if (scan) report.path = bench::ssd_path();
   report.copy_bytes_per_second = bench::copy_bytes_per_second(options.repeats);
   report.figures = scan ? scan_figures(scans, options.repeats) : step_figures(steps, options.repeats);
   if (options.json)
