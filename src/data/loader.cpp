@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/check.h"
@@ -105,6 +106,7 @@ struct Loader::Impl {
   const std::vector<double> weights;
   std::map<std::string, nlohmann::json> removed_sources;
   Position position;  // after what next() has handed out
+  Position before;    // what next() handed out last
   double seconds_waited = 0;
   std::unique_ptr<Prefetcher<Prepared>> prefetcher;
 };
@@ -182,8 +184,14 @@ Loader::~Loader() = default;
 
 GlobalBatch Loader::next() {
   Prepared prepared = impl_->prefetcher->next(impl_->seconds_waited);
-  impl_->position = std::move(prepared.after);
+  impl_->before = std::exchange(impl_->position, std::move(prepared.after));
   return std::move(prepared.batch);
+}
+
+void Loader::put_back() {
+  expect(!impl_->before.cursors.empty(), "put_back() without a next() before it");
+  impl_->position = std::exchange(impl_->before, {});
+  impl_->start();
 }
 
 nlohmann::json Loader::save_state() const {
@@ -219,6 +227,7 @@ void Loader::load_state(const nlohmann::json& state) {
     }
     impl.removed_sources = std::move(saved);
     impl.position = std::move(position);
+    impl.before = {};
   } catch (const nlohmann::json::exception& error) {
     throw InputError(concat("data state of the checkpoint: can't be understood: ", error.what()));
   }

@@ -34,6 +34,9 @@ class Loader {
   // The batch of the next step. Throws InputError for damaged data or a token id outside the vocabulary.
   GlobalBatch next();
 
+  // The batch of the last next() was not used: it comes again. Once for each next().
+  void put_back();
+
   // Cursor of each source and what was given out, as of the last next(); restoring gives the same stream.
   // Cursors are kept by source path: weights may have changed in between (the mixture then counts its shares
   // from here on), new sources start at 0, removed ones stay in the state. A source whose windows are not the

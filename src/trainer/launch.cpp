@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/checkpointer.h"
@@ -127,7 +128,7 @@ int train(const RunConfig& config, const LaunchOptions& options, const RunFolder
   const StartPlan plan = plan_start(options, folder.path());
   describe(config, device);
   expect_room_for_parameters(config, device);
-  Trainer& trainer = made.emplace(config, device, folder, checkpointer, token_bytes);
+  Trainer& trainer = made.emplace(config, device, folder, std::move(checkpointer), token_bytes);
   start(trainer, config, plan, options.allow_change);
   record(config, device, folder);
   folder.set_status({RunState::running, trainer.step(), "", std::nullopt});

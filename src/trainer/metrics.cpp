@@ -14,15 +14,16 @@ namespace {
 ordered_json number(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(); }
 ordered_json number(const std::optional<double>& value) { return value ? number(*value) : ordered_json(); }
 
-// The step of a row, or nothing when the line is no row.
-std::optional<int64_t> step_of(const std::string& line) {
+// Whether a row is of a step within `end`; nothing when the line is no row.
+std::optional<bool> is_within(const std::string& line, const MetricsEnd& end) {
   const auto row = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!row.is_object() || !row.contains("step") || !row["step"].is_number_integer()) return std::nullopt;
-  return row["step"].get<int64_t>();
+  const bool is_validation = row.contains("kind") && row["kind"] == "validation";
+  return row["step"].get<int64_t>() <= (is_validation ? end.validated : end.step);
 }
 
-fs::path cut(const fs::path& file, int64_t step) {
-  drop_metrics_after(file, step);
+fs::path cut(const fs::path& file, const MetricsEnd& end) {
+  drop_metrics_after(file, end);
   return file;
 }
 
@@ -54,28 +55,28 @@ ordered_json to_json(const ValidationMetrics& row) {
           {"bits_per_byte", number(row.bits_per_byte)}};
 }
 
-void drop_metrics_after(const fs::path& file, int64_t step) {
+void drop_metrics_after(const fs::path& file, const MetricsEnd& end) {
   if (!fs::exists(file)) return;
   const std::string content = read_file(file);
   std::string kept;
   int64_t damaged = 0;
   for (size_t begin = 0; begin < content.size();) {
     const size_t newline = content.find('\n', begin);
-    const size_t end = newline == std::string::npos ? content.size() : newline + 1;
-    const std::string line = content.substr(begin, end - begin);
-    const auto row_step = newline == std::string::npos ? std::nullopt : step_of(line);
-    if (!row_step) ++damaged;
-    if (row_step && *row_step <= step) kept += line;
-    begin = end;
+    const size_t next = newline == std::string::npos ? content.size() : newline + 1;
+    const std::string line = content.substr(begin, next - begin);
+    const auto within = newline == std::string::npos ? std::nullopt : is_within(line, end);
+    if (!within) ++damaged;
+    if (within.value_or(false)) kept += line;
+    begin = next;
   }
   if (damaged > 0) log_warning(concat(file.string(), ": ", damaged, " torn line(s) dropped"));
   if (kept != content) write_file_atomically(file, kept);
 }
 
-MetricsWriter::MetricsWriter(const fs::path& file, const fs::path& tensorboard, int64_t step)
-    : file_(cut(file, step), OutputFile::Mode::append),
+MetricsWriter::MetricsWriter(const fs::path& file, const fs::path& tensorboard, const MetricsEnd& end)
+    : file_(cut(file, end), OutputFile::Mode::append),
       tensorboard_(tensorboard.empty() ? nullptr
-                                       : std::make_unique<TensorBoardWriter>(tensorboard, step + 1)) {}
+                                       : std::make_unique<TensorBoardWriter>(tensorboard, end.step + 1)) {}
 
 void MetricsWriter::write(const TrainMetrics& row) { write(to_json(row), "train/"); }
 

@@ -44,17 +44,24 @@ struct ValidationMetrics {
 nlohmann::ordered_json to_json(const TrainMetrics& row);
 nlohmann::ordered_json to_json(const ValidationMetrics& row);
 
-// Drops the rows of a metrics file beyond `step`, and lines that a killed process left torn. The file is
+// The last steps that a checkpoint has rows of.
+struct MetricsEnd {
+  int64_t step = -1;       // training
+  int64_t validated = -1;  // validation: earlier than `step` where a run stopped before it could validate
+};
+
+// Drops the rows of a metrics file beyond `end`, and lines that a killed process left torn. The file is
 // replaced atomically, and left alone when there is nothing to drop. A missing file is fine.
-void drop_metrics_after(const std::filesystem::path& file, int64_t step);
+void drop_metrics_after(const std::filesystem::path& file, const MetricsEnd& end);
 
 // Appends rows; each is one write(2), so a killed process loses none it reported.
 class MetricsWriter {
  public:
-  // `step` is where the run starts: that of the checkpoint, or -1 for a fresh start. Rows beyond it are
+  // `end` is where the run starts: that of the checkpoint, or none for a fresh start. Rows beyond it are
   // dropped from the file, and superseded in TensorBoard. An empty `tensorboard` folder name writes no event
   // files.
-  MetricsWriter(const std::filesystem::path& file, const std::filesystem::path& tensorboard, int64_t step);
+  MetricsWriter(const std::filesystem::path& file, const std::filesystem::path& tensorboard,
+                const MetricsEnd& end);
 
   void write(const TrainMetrics& row);
   void write(const ValidationMetrics& row);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "config/load.h"
 #include "core/check.h"
@@ -27,7 +28,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder,
-                 Checkpointer& checkpointer, const std::vector<int32_t>& bytes_per_token)
+                 Checkpointer checkpointer, const std::vector<int32_t>& bytes_per_token)
     : config_(config),
       device_(device),
       folder_(folder),
@@ -43,8 +44,7 @@ Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const Run
       optimizer_(parameters_, config.optimizer),
       train_step_(model_, parameters_, optimizer_, config.train.z_loss),
       schedule_(make_lr_schedule(config.optimizer, config.schedule, config.train.max_steps)),
-      checkpointer_(checkpointer),
-      loader_state_(loader_.save_state()),
+      checkpointer_(std::move(checkpointer)),
       flops_per_token_(train_flops_per_token(config.model, 0)),
       flops_per_key_(train_flops_per_token(config.model, 1) - flops_per_token_) {}
 
@@ -68,15 +68,15 @@ void Trainer::resume(const CheckpointReader& checkpoint) {
   validated_step_ = progress.at("validated_step");
   elapsed_before_ = progress.at("elapsed_seconds");
   last_loss_ = progress.at("loss").is_null() ? std::nan("") : progress.at("loss").get<double>();
-  loader_state_ = state.values.at("loader");
-  loader_.load_state(loader_state_);
+  loader_.load_state(state.values.at("loader"));
   if (checkpoint.folder().parent_path() == folder_.checkpoints()) saved_step_ = step_;
   open_metrics();
 }
 
 void Trainer::open_metrics() {
   const auto tensorboard = config_.logging.tensorboard ? folder_.tensorboard() : std::filesystem::path();
-  metrics_.emplace(folder_.metrics(), tensorboard, step_ > 0 ? step_ : -1);
+  metrics_.emplace(folder_.metrics(), tensorboard,
+                   step_ > 0 ? MetricsEnd{step_, validated_step_} : MetricsEnd{});
 }
 
 std::optional<std::string> Trainer::run() {
@@ -86,12 +86,12 @@ std::optional<std::string> Trainer::run() {
     const bool at_end = step_ >= config_.train.max_steps;
     if ((due(config_.validation.every) || at_end) && validated_step_ != step_) validate();
     if ((due(config_.checkpoint.every) || at_end) && saved_step_ != step_) save();
-    if (at_end) return std::nullopt;
+    if (at_end && validated_step_ == step_) return std::nullopt;
     if (const auto reason = stop_reason()) {
       if (saved_step_ != step_) save();
       return reason;
     }
-    train_one_step();
+    if (!at_end) train_one_step();
   }
 }
 
@@ -105,9 +105,11 @@ double Trainer::flops_of(const GlobalBatch& batch) const {
 void Trainer::train_one_step() {
   const GlobalBatch batch = loader_.next();
   const double lr = learning_rate(schedule_, step_);
-  if (!train_step_.run(batch, lr, [&] { return stop_reason().has_value(); })) return;
+  if (!train_step_.run(batch, lr, [&] { return stop_reason().has_value(); })) {
+    loader_.put_back();
+    return;
+  }
   ++step_;
-  loader_state_ = loader_.save_state();
   pace_.add(config_.train.global_batch_size * config_.train.seq_len, flops_of(batch));
   queued_.push_back({step_, loader_.consumed_tokens(), lr,
                      PendingReport(train_step_.loss(), optimizer_.grad_norm(), optimizer_.skipped_steps(),
@@ -178,7 +180,7 @@ void Trainer::save() {
   StateDict state;
   parameters_.save_state(state);
   optimizer_.save_state(state);
-  state.values["loader"] = loader_state_;
+  state.values["loader"] = loader_.save_state();
   state.values["trainer"] = {{"step", step_},
                              {"validated_step", validated_step_},
                              {"elapsed_seconds", elapsed_before_ + seconds_since(launched_)},

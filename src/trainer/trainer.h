@@ -9,8 +9,6 @@
 #include <string>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include "checkpoint/checkpointer.h"
 #include "checkpoint/reader.h"
 #include "config/run_config.h"
@@ -33,9 +31,11 @@ namespace transxssm {
 class Trainer {
  public:
   // Opens the data first (its errors come before anything large is allocated), then makes model and
-  // optimizer. `bytes_per_token` is empty without a tokenizer.
+  // optimizer. `folder` outlives this object. `bytes_per_token` is empty without a tokenizer.
   Trainer(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder,
-          Checkpointer& checkpointer, const std::vector<int32_t>& bytes_per_token);
+          Checkpointer checkpointer, const std::vector<int32_t>& bytes_per_token);
+  Trainer(const Trainer&) = delete;  // its parts refer to each other
+  Trainer& operator=(const Trainer&) = delete;
 
   // Exactly one of these comes before run().
   void start_fresh();
@@ -79,17 +79,16 @@ class Trainer {
   Optimizer optimizer_;
   TrainStep train_step_;
   LrSchedule schedule_;
-  Checkpointer& checkpointer_;
+  Checkpointer checkpointer_;
   std::optional<MetricsWriter> metrics_;  // from start on
 
-  int64_t step_ = 0;             // steps done
-  int64_t validated_step_ = 0;   // step of the last validation
-  int64_t saved_step_ = -1;      // step of the last save in this folder
-  nlohmann::json loader_state_;  // as of step_
-  double flops_per_token_ = 0;   // without attention to keys
-  double flops_per_key_ = 0;     // per token, and key that it attends to
-  double elapsed_before_ = 0;    // seconds of earlier launches
-  double save_seconds_ = 0;      // the longest save so far
+  int64_t step_ = 0;            // steps done
+  int64_t validated_step_ = 0;  // step of the last validation
+  int64_t saved_step_ = -1;     // step of the last save in this folder
+  double flops_per_token_ = 0;  // without attention to keys
+  double flops_per_key_ = 0;    // per token, and key that it attends to
+  double elapsed_before_ = 0;   // seconds of earlier launches
+  double save_seconds_ = 0;     // the longest save so far
   double last_loss_ = 0;
   Clock::time_point launched_ = Clock::now();
 

@@ -170,18 +170,26 @@ TEST_CASE("SIGTERM during validation saves and stops, and the resumed run valida
   });
   training.tiny().write_tokens("validation", 2, 4000);
   training.finish("whole");
-  Program program = training.start("run");
-  await(program, [&] { return contains(program.err(), "step 4/8"); });  // its validation comes next
-  std::this_thread::sleep_for(20ms);
-  program.signal(SIGTERM);
-  const Ended ended = program.wait();
-  INFO(ended.err);
-  REQUIRE(ended.code == kStopped);
-  REQUIRE(contains(ended.err, "stopped at step 4: asked to terminate (SIGTERM)"));
-  REQUIRE_FALSE(contains(ended.err, "| validation heldout"));
-  REQUIRE(status_of(training.run("run")).at("state") == "stopped");
-  REQUIRE(status_of(training.run("run")).at("exit_code") == kStopped);
-  REQUIRE(newest_valid_step(training.run("run")) == 4);
+  const int64_t step = GENERATE(4, 8);  // the last step too
+  {
+    Program program = training.start("run");
+    await(program, [&] { return contains(program.err(), concat("step ", step, "/8")); });
+    std::this_thread::sleep_for(20ms);  // its validation, which takes a second, has begun
+    program.signal(SIGTERM);
+    const Ended ended = program.wait();
+    INFO(ended.err);
+    REQUIRE(ended.code == kStopped);
+    REQUIRE(contains(ended.err, concat("stopped at step ", step, ": asked to terminate (SIGTERM)")));
+    REQUIRE_FALSE(contains(ended.err, concat("step ", step, " | validation")));
+  }
+  const auto status = status_of(training.run("run"));
+  REQUIRE(status.at("state") == "stopped");
+  REQUIRE(status.at("exit_code") == kStopped);
+  REQUIRE(newest_valid_step(training.run("run")) == step);
+  {
+    Program program = training.start("run");  // killed with this block, after the validation
+    await(program, [&] { return contains(program.err(), concat("step ", step, " | validation")); });
+  }
   training.finish("run");
   training.require_equal("run", "whole");
 }
@@ -191,7 +199,7 @@ TEST_CASE("SLURM's end time stops and saves a run while there is a minute left")
     config.schedule = {.type = ScheduleType::constant};
     config.train.max_steps = 1'000'000;
   });
-  const auto end = std::time(nullptr) + 63;
+  const auto end = std::time(nullptr) + 66;
   const Ended ended =
       training
           .start("run", "",

@@ -179,6 +179,27 @@ TEST_CASE("loader: the state is that of what was handed out, not of what the thr
   CHECK(loader.save_state()["sequences"] == 3);
 }
 
+TEST_CASE("loader: a batch that is put back comes again, and the state is that before it") {
+  const TempFolder folder;
+  write_sources(folder, {{"a", 17}, {"b", 5}});
+  const DataConfig data = config(folder, {{"a", 2}, {"b", 1}});
+  Loader whole(data, shape(4, 2));
+  Loader loader(data, shape(4, 2));
+  REQUIRE_THROWS(loader.put_back());
+  const auto expected = run(whole, 6);
+  auto stream = run(loader, 3);
+  const auto state = loader.save_state();
+  loader.next();
+  loader.put_back();
+  CHECK(loader.save_state() == state);
+  CHECK(loader.consumed_sequences() == 12);
+  REQUIRE_THROWS(loader.put_back());
+  const auto rest = run(loader, 3);
+  stream.insert(stream.end(), rest.begin(), rest.end());
+  CHECK(stream == expected);
+  CHECK(loader.save_state() == whole.save_state());
+}
+
 TEST_CASE("loader: sources get their shares, by size when no weight is given") {
   const TempFolder folder;
   write_sources(folder, {{"a", 30}, {"b", 10}});

@@ -63,17 +63,31 @@ TEST_CASE("metrics: a resumed run drops the rows beyond its checkpoint and goes 
   const TempFolder folder;
   const fs::path file = folder / "metrics.jsonl";
   {
-    MetricsWriter writer(file, {}, -1);
+    MetricsWriter writer(file, {}, {});
     for (int64_t step = 1; step <= 5; ++step) writer.write(train_row(step));
     writer.write(ValidationMetrics{5, "heldout", 2.5, 1.5});
   }
   {
-    MetricsWriter writer(file, {}, 3);
+    MetricsWriter writer(file, {}, {3, 3});
     writer.write(train_row(4));
   }
   REQUIRE(steps_of(file) == Steps{1, 2, 3, 4});
-  MetricsWriter fresh(file, {}, -1);
+  MetricsWriter fresh(file, {}, {});
   REQUIRE(steps_of(file).empty());
+}
+
+TEST_CASE("metrics: the validation of the checkpoint's own step is dropped where it came after the save") {
+  const TempFolder folder;
+  const fs::path file = folder / "metrics.jsonl";
+  {
+    MetricsWriter writer(file, {}, {});
+    for (const int64_t step : {2, 4}) {
+      writer.write(train_row(step));
+      writer.write(ValidationMetrics{step, "heldout", 2.5, 1.5});
+    }
+  }
+  drop_metrics_after(file, {4, 2});
+  REQUIRE(steps_of(file) == Steps{2, 2, 4});
 }
 
 TEST_CASE("metrics: a torn last line and foreign lines are dropped, whole rows stay") {
@@ -84,7 +98,7 @@ TEST_CASE("metrics: a torn last line and foreign lines are dropped, whole rows s
        {"{\"kind\": \"train\", \"st", "{\"kind\": \"train\", \"step\": 2}", "\n", "7\n", "{}\n"}) {
     INFO(torn);
     write_file_atomically(file, whole + torn);
-    drop_metrics_after(file, 10);
+    drop_metrics_after(file, {10, 10});
     REQUIRE(read_file(file) == whole);
   }
 }
@@ -92,12 +106,12 @@ TEST_CASE("metrics: a torn last line and foreign lines are dropped, whole rows s
 TEST_CASE("metrics: a file with nothing to drop is left as it is, a missing one is fine") {
   const TempFolder folder;
   const fs::path file = folder / "metrics.jsonl";
-  REQUIRE_NOTHROW(drop_metrics_after(file, 3));
+  REQUIRE_NOTHROW(drop_metrics_after(file, {3, 3}));
   REQUIRE_FALSE(fs::exists(file));
   write_file_atomically(file, "{\"step\":  3}\n");
   const auto before = fs::last_write_time(file);
   ::usleep(10000);
-  drop_metrics_after(file, 3);
+  drop_metrics_after(file, {3, 3});
   REQUIRE(fs::last_write_time(file) == before);
 }
 
@@ -105,7 +119,7 @@ TEST_CASE("metrics: rows survive kill -9 of the process that wrote them") {
   const TempFolder folder;
   const fs::path file = folder / "metrics.jsonl";
   const int code = in_child([&] {
-    MetricsWriter writer(file, folder / "tensorboard", -1);
+    MetricsWriter writer(file, folder / "tensorboard", {});
     for (int64_t step = 1; step <= 100; ++step) writer.write(train_row(step));
     return ::kill(::getpid(), SIGKILL);
   });
@@ -115,7 +129,7 @@ TEST_CASE("metrics: rows survive kill -9 of the process that wrote them") {
 
 TEST_CASE("metrics: TensorBoard gets the same names under train/ and validation/SET/") {
   const TempFolder folder;
-  MetricsWriter writer(folder / "metrics.jsonl", folder / "tensorboard", -1);
+  MetricsWriter writer(folder / "metrics.jsonl", folder / "tensorboard", {});
   writer.write(train_row(1));
   writer.write(ValidationMetrics{1, "heldout", 2.5, 1.5});
   const std::string events = read_file(fs::directory_iterator(folder / "tensorboard")->path());
