@@ -3,6 +3,7 @@
 #include "csrc_cuda/adamw/params.h"
 #include "csrc_cuda/common/device_info.h"
 #include "csrc_cuda/grad_norm/params.h"
+#include "csrc_cuda/ssd/params.h"
 #include "csrc_cuda/ssd/step_params.h"
 
 namespace transxssm::kernels {
@@ -20,5 +21,11 @@ void adamw(const AdamWParams&, CUstream_st*) { no_cuda("adamw"); }
 void sum_squares(const SumSquaresParams&, CUstream_st*) { no_cuda("sum_squares"); }
 void norm_of_partial_sums(const NormOfPartialSumsParams&, CUstream_st*) { no_cuda("norm_of_partial_sums"); }
 void ssd_step(const SsdStepParams&, CUstream_st*) { no_cuda("ssd_step"); }
+
+bool ssd_has_kernels() { return false; }
+bool ssd_runs_here() { return false; }
+void ssd_carry(const SsdCarryParams&, CUstream_st*) { no_cuda("ssd_carry"); }
+void ssd_forward(const SsdForwardParams&, CUstream_st*) { no_cuda("ssd_forward"); }
+void ssd_backward(const SsdBackwardParams&, CUstream_st*) { no_cuda("ssd_backward"); }
 
 }  // namespace transxssm::kernels

@@ -5,6 +5,7 @@
 #include "ops/check_tensor.h"
 #include "ops/reference/ssd.h"
 #include "ops/ssd_checks.h"
+#include "ops/ssd_kernel.h"
 
 namespace transxssm::ops {
 
@@ -28,7 +29,9 @@ SsdResult ssd(const SsdDims& dims, const at::Tensor& packed_btw, const Parameter
   if (rope) call->rope = *rope;
   call->documents = documents;
   call->has_initial_state = initial_state_bhpn.has_value();
-  return reference::ssd(std::move(call), packed_btw, initial_state_bhpn);
+  const bool has_kernel = !why_no_ssd_kernel(dims, packed_btw.device(), packed_btw.scalar_type());
+  return has_kernel ? ssd_kernel(std::move(call), packed_btw, initial_state_bhpn)
+                    : reference::ssd(std::move(call), packed_btw, initial_state_bhpn);
 }
 
 }  // namespace transxssm::ops

@@ -1,0 +1,172 @@
+// The last part of the backward scan: from what the two roles wrote by token to the gradients of τ, A_log,
+// dt_bias, D.
+//
+// The gradient of a token's log-decay is that of every pair (j, i) it lies between, j < t ≤ i. In a chunk:
+// later pairs and outputs (i ≥ t, from inside and from the incoming state), earlier tokens' shares of the
+// final state (j < t), and <S, G> e^{s_end} for what passes through. All sums stay inside t's document.
+#pragma once
+
+#include "csrc_cuda/common/reduce.cuh"
+#include "csrc_cuda/ssd/block.cuh"
+#include "csrc_cuda/ssd/chunk_scalars.cuh"
+
+namespace transxssm::kernels {
+
+inline constexpr int kFinishWarps = 4;
+
+__device__ inline float warp_total(float value) {
+#pragma unroll
+  for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(~0u, value, distance);
+  return value;
+}
+
+// For tokens `lane + 32 i`: sums from each token to the last of its span.
+__device__ inline void sum_later(float (&value)[2], const int (&last)[2], int lane) {
+  float beyond = 0;  // of the upper half's first token
+#pragma unroll
+  for (int i = 1; i >= 0; --i) {
+    const int last_here = min(last[i] - 32 * i, 31);
+#pragma unroll
+    for (int distance = 1; distance < 32; distance *= 2) {
+      const float above = __shfl_down_sync(~0u, value[i], distance);
+      if (lane + distance <= last_here) value[i] += above;
+    }
+    if (last[i] - 32 * i > 31) value[i] += beyond;
+    beyond = __shfl_sync(~0u, value[i], 0);
+  }
+}
+
+// Sums of all tokens before each; returns the sum of all.
+__device__ inline float sum_earlier(float (&value)[2], int lane) {
+  float before = 0;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    float sum = value[i];
+#pragma unroll
+    for (int distance = 1; distance < 32; distance *= 2) {
+      const float below = __shfl_up_sync(~0u, sum, distance);
+      if (lane >= distance) sum += below;
+    }
+    const float exclusive = __shfl_up_sync(~0u, sum, 1);
+    value[i] = before + (lane > 0 ? exclusive : 0.f);
+    before += __shfl_sync(~0u, sum, 31);
+  }
+  return before;
+}
+
+struct SsdSums {
+  float a_log = 0, dt_bias = 0, d_skip = 0;
+};
+
+class FinishWarp {
+ public:
+  __device__ FinishWarp(const SsdBackwardParams& p, const SsdBlock& block, ChunkScalars& scalars)
+      : p_(p), block_(block), scalars_(scalars), warp_(p.in, block.b, block.h) {}
+
+  // The chunks from an anchor to the next.
+  __device__ void finish(int anchor, SsdSums& sums) {
+    constexpr int kChunks = kSsdTokensPerAnchor / kSsdChunk;
+    const int64_t count = (p_.in.tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor;
+    const float* anchors = p_.anchors + (block_.row(p_.in) * count + anchor) * 8;
+    float incoming = 0;  // <state before the chunk, its gradient>
+#pragma unroll
+    for (int i = 0; i < 8; ++i) incoming += anchors[i];
+    for (int chunk = kChunks * anchor; chunk < kChunks * (anchor + 1); ++chunk) {
+      if (chunk * kSsdChunk >= p_.in.tokens) return;
+      const ChunkInputs inputs = warp_.load(chunk);
+      __syncwarp();
+      const uint64_t starts = warp_.compute(inputs, scalars_);
+      __syncwarp();
+      float inter[2], pairs[2], added[2];
+      read(p_.inter, chunk, inter);
+      read(p_.pairs, chunk, pairs);
+      read(p_.added, chunk, added);
+      // What passes through the chunk, and after it what the chunk has added too: <state, its gradient>
+      // again.
+      const float through = starts ? 0.f : incoming - warp_total(inter[0] + inter[1]);
+      const int last[2] = {scalars_.last[lane()], scalars_.last[lane() + 32]};
+      float da[2] = {pairs[0] + inter[0], pairs[1] + inter[1]};
+      sum_later(da, last, lane());
+      incoming = through + sum_earlier(added, lane());
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const bool alone = (starts >> (lane() + 32 * i) & 1) ||
+                           (chunk == 0 && lane() + 32 * i == 0 && !p_.has_initial_state);
+        finish_token(inputs, i, chunk, alone ? 0.f : da[i] + added[i] + through, sums);
+      }
+    }
+  }
+
+ private:
+  __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
+
+  __device__ int64_t offset(int token) const { return block_.row(p_.in) * p_.in.tokens + token; }
+  __device__ void read(const float* by_token, int chunk, float (&value)[2]) const {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int token = chunk * kSsdChunk + lane() + 32 * i;
+      value[i] = token < p_.in.tokens ? by_token[offset(token)] : 0.f;
+    }
+  }
+
+  // da: gradient of the log-decay a = −e^{A_log} Δ.
+  __device__ void finish_token(const ChunkInputs& inputs, int i, int chunk, float da, SsdSums& sums) const {
+    if (!inputs.inside[i]) return;
+    const int token = chunk * kSsdChunk + lane() + 32 * i;
+    const float x = warp_.pre_activation(inputs, i), rate = warp_.rate();
+    const float dtau = (p_.direct[offset(token)] - rate * da) / (1.f + __expf(-x));
+    const int64_t row = int64_t{block_.b} * p_.in.tokens + token;
+    const int column = (2 * p_.in.groups + p_.in.heads) * kSsdWidth + block_.h;
+    static_cast<__nv_bfloat16*>(p_.d_packed)[row * p_.d_packed_columns + column] = __float2bfloat16_rn(dtau);
+    sums.a_log -= da * rate * scalars_.dt[lane() + 32 * i];
+    sums.dt_bias += dtau;
+    if (p_.in.d_skip) sums.d_skip += p_.skip[offset(token)];
+  }
+
+  const SsdBackwardParams& p_;
+  const SsdBlock& block_;
+  ChunkScalars& scalars_;
+  ScalarWarp warp_;
+};
+
+// Grid: H, B, kSsdSumParts.
+__global__ void __launch_bounds__(32 * kFinishWarps) ssd_backward_finish_kernel(const SsdBackwardParams p) {
+  __shared__ ChunkScalars scalars[kFinishWarps];
+  __shared__ SsdSums of_warp[kFinishWarps];
+  const int warp = static_cast<int>(threadIdx.x) / 32, part = static_cast<int>(blockIdx.z);
+  const SsdBlock block(p.in, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x), 0);
+  const int anchors = (p.in.tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor;
+  FinishWarp finisher(p, block, scalars[warp]);
+  SsdSums sums;
+  for (int anchor = part * kFinishWarps + warp; anchor < anchors; anchor += kSsdSumParts * kFinishWarps)
+    finisher.finish(anchor, sums);
+  sums = {warp_total(sums.a_log), warp_total(sums.dt_bias), warp_total(sums.d_skip)};
+  if (threadIdx.x % 32 == 0) of_warp[warp] = sums;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  for (int other = 1; other < kFinishWarps; ++other) {
+    sums.a_log += of_warp[other].a_log;
+    sums.dt_bias += of_warp[other].dt_bias;
+    sums.d_skip += of_warp[other].d_skip;
+  }
+  const int64_t rows = int64_t{p.in.batch} * p.in.heads, at = block.row(p.in) * kSsdSumParts + part;
+  p.sums[at] = sums.a_log;
+  p.sums[rows * kSsdSumParts + at] = sums.dt_bias;
+  p.sums[2 * rows * kSsdSumParts + at] = sums.d_skip;
+}
+
+// Adds the sums over sequences to the parameters' gradients. Grid: 3; one thread a head.
+__global__ void ssd_parameter_gradients_kernel(const SsdBackwardParams p) {
+  float* const gradients[3] = {p.d_a_log, p.d_dt_bias, p.d_d_skip};
+  float* gradient = gradients[blockIdx.x];
+  if (!gradient) return;
+  for (int h = static_cast<int>(threadIdx.x); h < p.in.heads; h += static_cast<int>(blockDim.x)) {
+    float sum = 0;
+    for (int b = 0; b < p.in.batch; ++b)
+      for (int part = 0; part < kSsdSumParts; ++part)
+        sum += p.sums[((int64_t{blockIdx.x} * p.in.batch + b) * p.in.heads + h) * kSsdSumParts + part];
+    gradient[h] += sum;
+  }
+}
+
+}  // namespace transxssm::kernels

@@ -1,0 +1,135 @@
+// The rotary embedding on tiles of C and B and on states in registers.
+//
+// SSD sees positions only as differences inside a document, so a row of T tokens turns by one running
+// position, positions[b, 0] + t, documents or not.
+#pragma once
+
+#include <cuda_fp16.h>
+
+#include "csrc_cuda/sm90/swizzle.cuh"
+#include "csrc_cuda/ssd/params.h"
+
+namespace transxssm::kernels {
+
+// cos and sin of every angle over the rows between two of a thread's, without the table's scale.
+struct RotationStep {
+  float cos[kSsdWidth / 2], sin[kSsdWidth / 2];
+};
+
+// cos and sin of a chunk's 64 positions × 64 angles, rounded to f16 (2e-4, a tenth of bf16's own rounding),
+// for turning gradients back. 16-byte pieces of four angles, at piece XOR twice the row, so that eight rows
+// fall into all banks.
+struct alignas(16) AngleTable {
+  static constexpr int kRowBytes = kSsdWidth / 2 * static_cast<int>(sizeof(__half2));
+  unsigned char bytes[kSsdChunk * kRowBytes];
+
+  // The place of an angle.
+  __device__ static uint32_t offset(int row, int angle) {
+    const int piece = (angle / 4) ^ ((row & 7) << 1);
+    return static_cast<uint32_t>(row * kRowBytes + (piece << 4) +
+                                 angle % 4 * static_cast<int>(sizeof(__half2)));
+  }
+};
+
+// kThreads threads that turn 64 × 128 matrices in place. Each owns eight angles and every kRowsAtOnce-th row:
+// it reads the angles of its first row from the table and turns them on from row to row.
+template <int kThreads>
+class Rotation {
+ public:
+  // `thread` of kThreads; `barrier`: a named barrier of their own.
+  __device__ Rotation(const SsdInputs& in, int b, int thread, RotationStep& step, int barrier)
+      : cos_(in.rope_cos), sin_(in.rope_sin), step_(step), row_(thread / 8), octet_(thread % 8) {
+    if (!cos_) return;
+    last_row_ = static_cast<int>(in.rope_rows) - 1;
+    first_position_ = static_cast<int>(in.positions[static_cast<int64_t>(b) * in.tokens]);
+    if (thread < kSsdWidth / 2) {
+      const float attention_factor = cos_[0];  // scales the whole table
+      const int at = min(kRowsAtOnce, last_row_) * (kSsdWidth / 2) + thread;
+      step.cos[thread] = cos_[at] / attention_factor;
+      step.sin[thread] = sin_[at] / attention_factor;
+    }
+    sm90::named_barrier_sync(barrier, kThreads);
+  }
+
+  // Reads the angles for a chunk that begins at token `first_token`.
+  __device__ void prepare(int first_token) {
+    if (cos_) load_row(first_position_ + first_token + row_, angle_cos_, angle_sin_);
+  }
+
+  // Turns one or two 64 × 128 matrices, and notes the angles if there is a table. After prepare().
+  template <int kMatrices>
+  __device__ void turn(unsigned char* const (&matrices)[kMatrices], AngleTable* table = nullptr) {
+    if (!cos_) return;
+    uint32_t offset = sm90::piece_offset(row_, octet_);  // the same swizzle in all its rows
+#pragma unroll kUnroll
+    for (int r = 0; r < kSsdChunk; r += kRowsAtOnce) {
+#pragma unroll
+      for (unsigned char* matrix : matrices) turn_piece(matrix + offset);
+      if (table) note_angles(row_ + r, *table);
+      advance();
+      offset += kRowsAtOnce * sm90::kRowBytes;
+    }
+  }
+
+ private:
+  static constexpr int kAngles = 8;
+  static constexpr int kRowsAtOnce = kThreads / 8;
+  static constexpr int kUnroll = kThreads == 128 ? 1 : 2;  // as far as registers go
+
+  __device__ void load_row(int position, float (&cos)[kAngles], float (&sin)[kAngles]) const {
+    const int64_t at = int64_t{min(position, last_row_)} * (kSsdWidth / 2) + octet_ * kAngles;
+#pragma unroll
+    for (int i = 0; i < kAngles; i += 4) {
+      *reinterpret_cast<float4*>(cos + i) = __ldg(reinterpret_cast<const float4*>(cos_ + at + i));
+      *reinterpret_cast<float4*>(sin + i) = __ldg(reinterpret_cast<const float4*>(sin_ + at + i));
+    }
+  }
+
+  __device__ void advance() {
+#pragma unroll
+    for (int i = 0; i < kAngles; ++i) {
+      const float c = angle_cos_[i], s = angle_sin_[i];
+      const float step_cos = step_.cos[octet_ * kAngles + i], step_sin = step_.sin[octet_ * kAngles + i];
+      angle_cos_[i] = c * step_cos - s * step_sin;
+      angle_sin_[i] = s * step_cos + c * step_sin;
+    }
+  }
+
+  __device__ void note_angles(int row, AngleTable& table) const {
+#pragma unroll
+    for (int i = 0; i < kAngles; i += 4) {
+      __half2 four[4];
+#pragma unroll
+      for (int k = 0; k < 4; ++k) four[k] = __floats2half2_rn(angle_cos_[i + k], angle_sin_[i + k]);
+      *reinterpret_cast<uint4*>(table.bytes + AngleTable::offset(row, octet_ * kAngles + i)) =
+          *reinterpret_cast<const uint4*>(four);
+    }
+  }
+
+  __device__ void turn_piece(unsigned char* first_half) const {
+    auto* lower = reinterpret_cast<uint4*>(first_half);
+    auto* upper = reinterpret_cast<uint4*>(first_half + sm90::kTileBytes);
+    uint4 x = *lower, y = *upper;
+    uint32_t* xs = reinterpret_cast<uint32_t*>(&x);
+    uint32_t* ys = reinterpret_cast<uint32_t*>(&y);
+#pragma unroll
+    for (int i = 0; i < kAngles / 2; ++i) {
+      const float x0 = sm90::low_half(xs[i]), x1 = sm90::high_half(xs[i]);
+      const float y0 = sm90::low_half(ys[i]), y1 = sm90::high_half(ys[i]);
+      const float c0 = angle_cos_[2 * i], c1 = angle_cos_[2 * i + 1];
+      const float s0 = angle_sin_[2 * i], s1 = angle_sin_[2 * i + 1];
+      xs[i] = sm90::pack_bf16(x0 * c0 - y0 * s0, x1 * c1 - y1 * s1);
+      ys[i] = sm90::pack_bf16(y0 * c0 + x0 * s0, y1 * c1 + x1 * s1);
+    }
+    *lower = x;
+    *upper = y;
+  }
+
+  const float *cos_, *sin_;
+  const RotationStep& step_;
+  int row_, octet_;
+  int last_row_ = 0, first_position_ = 0;
+  float angle_cos_[kAngles], angle_sin_[kAngles];
+};
+
+}  // namespace transxssm::kernels
