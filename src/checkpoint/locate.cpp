@@ -39,7 +39,7 @@ CheckpointEntry entry_of(const fs::path& folder, int64_t step) {
 
 // `path`, or what the link `latest` points to, when that is a step folder.
 std::optional<fs::path> step_folder_at(const fs::path& path) {
-  const fs::path folder = fs::weakly_canonical(path);
+  fs::path folder = fs::weakly_canonical(path);
   if (step_of(folder.filename().string()) && fs::is_directory(folder)) return folder;
   return std::nullopt;
 }

@@ -132,7 +132,8 @@ void verify(const std::vector<std::string>& paths) {
       const std::string problem = damage_of(entry);
       damaged += !problem.empty();
       std::cout << entry.folder.string() << ": " << (problem.empty() ? "valid" : "damaged: " + problem)
-                << std::endl;
+                << '\n'
+                << std::flush;
     }
   expect_input(damaged == 0,
                concat(damaged, damaged == 1 ? " checkpoint is damaged" : " checkpoints are damaged"));
@@ -169,7 +170,7 @@ void prune(const PruneOptions& options) {
   for (const auto& entry : plan.damaged)
     std::cout << "damaged " << entry.folder.string() << " (left as it is: " << entry.problem << ")\n";
   for (const auto& entry : plan.removed) {
-    std::cout << "remove  " << entry.folder.string() << std::endl;
+    std::cout << "remove  " << entry.folder.string() << '\n' << std::flush;
     bytes += entry.manifest->bytes;
     if (!options.dry_run) remove_checkpoint(entry.folder);
   }

@@ -41,7 +41,7 @@ Json value_schema(const Field&, E value) {
 
 Json value_schema(const Field& field, const std::vector<double>& value) {
   const Json items = number_schema("number", field.bounds);
-  const Json full = {{"type", "array"}, {"items", items}, {"minItems", field.size}, {"maxItems", field.size}};
+  Json full = {{"type", "array"}, {"items", items}, {"minItems", field.size}, {"maxItems", field.size}};
   if (!value.empty()) return full;
   return {{"anyOf", Json::array({full, {{"type", "array"}, {"maxItems", 0}}})}};
 }

@@ -131,7 +131,8 @@ Override parse_override(const std::string& text) {
       result.value.kind = Tree::Kind::scalar;
       result.value.quoted = true;
     } else {
-      result.value = Converter([&](const YAML::Mark&) { return where; }).convert(YAML::Load(value));
+      result.value =
+          Converter([&](const YAML::Mark&) { return std::string(where); }).convert(YAML::Load(value));
     }
   } catch (const YAML::Exception& error) {
     throw InputError(concat(where, ": ", syntax_error(error)));

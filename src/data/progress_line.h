@@ -28,7 +28,7 @@ class ProgressLine {
   bool terminal_;
   bool drawn_ = false;
   Clock::time_point start_ = Clock::now();
-  Clock::time_point last_{};
+  Clock::time_point last_;
 };
 
 }  // namespace transxssm

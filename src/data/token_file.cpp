@@ -60,6 +60,7 @@ void copy_tokens(const std::byte* from, int64_t begin, std::span<int32_t> out, c
                                 ": no vocabulary has such an id; the file is damaged or holds no tokens"));
       }
     }
+    // A negative id of one byte is refused where ids are checked. NOLINTNEXTLINE(bugprone-signed-char-misuse)
     out[i] = static_cast<int32_t>(token);
   }
 }

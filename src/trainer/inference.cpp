@@ -27,7 +27,7 @@ InferenceModel load_for_inference(const std::filesystem::path& checkpoint, Devic
 std::filesystem::path find_tokenizer(const std::filesystem::path& checkpoint, const std::string& given) {
   if (!given.empty()) return given;
   const auto step_folder = resolve_checkpoint(checkpoint);
-  const auto copy = step_folder.parent_path().parent_path() / kRunTokenizerName;
+  auto copy = step_folder.parent_path().parent_path() / kRunTokenizerName;
   if (std::filesystem::exists(copy)) return copy;
   const auto config = config_from_json(CheckpointReader(step_folder).manifest().run.at("config"));
   expect_input(!config.data.tokenizer.empty(),

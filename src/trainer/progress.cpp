@@ -22,7 +22,7 @@ std::string format_rate(double per_second) {
 }  // namespace
 
 std::string format_duration(double seconds) {
-  const auto s = static_cast<long long>(std::llround(seconds));
+  const auto s = std::llround(seconds);
   if (s < 60) return format("%lld s", s);
   if (s < 3600) return format("%lld min", s / 60);
   if (s < 86400) return format("%lld h %02lld min", s / 3600, s % 3600 / 60);

@@ -78,12 +78,14 @@ class Program {
   Program& operator=(const Program&) = delete;
 
   std::string err() const { return content_of(err_); }  // so far
-  void signal(int number) const { ::kill(process_, number); }
+  void signal(int number) const {
+    if (!code_) ::kill(process_, number);  // else the number may be another process's by now
+  }
 
   bool has_ended() { return code_ || take_status(WNOHANG); }
 
   Ended wait() {
-    if (!code_) take_status(0);
+    while (!code_) take_status(0);
     return {*code_, content_of(out_), content_of(err_)};
   }
 
