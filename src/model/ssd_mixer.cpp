@@ -90,9 +90,10 @@ class SsdMixer : public Mixer {
   }
 
  private:
-  // [C | B | X | τ] of the projection, a view.
+  // [C | B | X | τ | anything] of the projection. Without a convolution the whole of it: a narrower view
+  // would have its gradient copied into a wider one.
   at::Tensor scan_columns(const at::Tensor& packed_btw) const {
-    return packed_btw.narrow(-1, 0, ops::ssd_packed_columns(dims_));
+    return !conv_weight_ ? packed_btw : packed_btw.narrow(-1, 0, ops::ssd_packed_columns(dims_));
   }
 
   // RMSNorm over the state width of every group of C and of B, when configured.
