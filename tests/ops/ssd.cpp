@@ -173,3 +173,13 @@ TEST_CASE("ssd: wrong arguments are named with what was expected", "[ops]") {
   bad.initial_state = f64_tensor({1, 4, 4, 3}, 1);
   REQUIRE(message(bad).find("ssd state: expected [1, 4, 3, 4], got [1, 4, 4, 3]") != std::string::npos);
 }
+
+TEST_CASE("ssd: the path's description names the reason", "[ops]") {
+  const ops::SsdDims dims{2, 128, 128, 2, 64};
+  REQUIRE(ops::ssd_path_description(dims, at::kCPU, at::kBFloat16) ==
+          "chunked LibTorch (the CPU has no other)");
+  ops::SsdDims chosen = dims;
+  chosen.path = ops::SsdPath::reference;
+  REQUIRE(ops::ssd_path_description(chosen, at::kCPU, at::kBFloat16) ==
+          "chunked LibTorch (kernels.ssd is reference)");
+}
