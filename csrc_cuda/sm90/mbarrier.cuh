@@ -49,13 +49,9 @@ __device__ inline void fence_mbarrier_init() {
 // Orders this thread's writes to shared memory before later reads of it by wgmma and bulk copies.
 __device__ inline void fence_async_proxy() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-// One of the block's sixteen barriers; 0 is __syncthreads()'s. `threads` counts those who wait and those who
-// only arrive.
+// One of the block's sixteen barriers for `threads` of its threads; 0 is __syncthreads()'s.
 __device__ inline void named_barrier_sync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-__device__ inline void named_barrier_arrive(int id, int threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 // Gives registers to, or takes them from, every thread of this warpgroup.

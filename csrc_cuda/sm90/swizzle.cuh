@@ -13,7 +13,6 @@
 
 namespace transxssm::kernels::sm90 {
 
-inline constexpr int kTileColumns = 64;
 inline constexpr int kRowBytes = 128;
 inline constexpr int kTileBytes = 64 * kRowBytes;  // of 64 rows
 
@@ -33,7 +32,7 @@ __device__ inline uint32_t pack_bf16(float low, float high) {
 __device__ inline float low_half(uint32_t pair) { return __uint_as_float(pair << 16); }
 __device__ inline float high_half(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
 
-// Four 8×8 matrices; lane 8 m + r names row r of matrix m. `transposed` ones are turned on the way.
+// Four 8×8 matrices; lane 8 m + r names row r of matrix m. The second turns each on the way.
 __device__ inline void load_matrices(uint32_t (&out)[4], uint32_t row_address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])

@@ -47,17 +47,22 @@ __device__ void scale_rows(float (&d)[kCount], float low, float high) {
   for (int i = 0; i < kCount; ++i) d[i] *= i % 4 < 2 ? low : high;
 }
 
+// Over the four lanes that share the thread's two rows.
+__device__ inline void sum_over_quad(float (&value)[2]) {
+#pragma unroll
+  for (int distance = 1; distance <= 2; distance *= 2) {
+    value[0] += __shfl_xor_sync(~0u, value[0], distance);
+    value[1] += __shfl_xor_sync(~0u, value[1], distance);
+  }
+}
+
 // For the thread's two rows: Σ over columns of tile ∘ d. Every lane of a row gets the sum.
 template <int kCount>
 __device__ float2 row_products(const Tile* tiles, const float (&d)[kCount]) {
   float sums[2] = {};
   for_each_value<1, kCount>(tiles,
                             [&](int element, float value) { sums[element % 4 / 2] += value * d[element]; });
-#pragma unroll
-  for (int distance = 1; distance <= 2; distance *= 2) {
-    sums[0] += __shfl_xor_sync(~0u, sums[0], distance);
-    sums[1] += __shfl_xor_sync(~0u, sums[1], distance);
-  }
+  sum_over_quad(sums);
   return {sums[0], sums[1]};
 }
 

@@ -14,12 +14,6 @@ namespace transxssm::kernels {
 
 inline constexpr int kFinishWarps = 4;
 
-__device__ inline float warp_total(float value) {
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(~0u, value, distance);
-  return value;
-}
-
 // For tokens `lane + 32 i`: sums from each token to the last of its span.
 __device__ inline void sum_later(float (&value)[2], const int (&last)[2], int lane) {
   float beyond = 0;  // of the upper half's first token
@@ -83,7 +77,7 @@ class FinishWarp {
       read(p_.added, chunk, added);
       // What passes through the chunk, and after it what the chunk has added too: <state, its gradient>
       // again.
-      const float through = starts ? 0.f : incoming - warp_total(inter[0] + inter[1]);
+      const float through = starts ? 0.f : incoming - warp_sum(inter[0] + inter[1]);
       const int last[2] = {scalars_.last[lane()], scalars_.last[lane() + 32]};
       float da[2] = {pairs[0] + inter[0], pairs[1] + inter[1]};
       sum_later(da, last, lane());
@@ -140,7 +134,7 @@ __global__ void __launch_bounds__(32 * kFinishWarps) ssd_backward_finish_kernel(
   SsdSums sums;
   for (int anchor = part * kFinishWarps + warp; anchor < anchors; anchor += kSsdSumParts * kFinishWarps)
     finisher.finish(anchor, sums);
-  sums = {warp_total(sums.a_log), warp_total(sums.dt_bias), warp_total(sums.d_skip)};
+  sums = {warp_sum(sums.a_log), warp_sum(sums.dt_bias), warp_sum(sums.d_skip)};
   if (threadIdx.x % 32 == 0) of_warp[warp] = sums;
   __syncthreads();
   if (threadIdx.x != 0) return;

@@ -1,12 +1,13 @@
 // The reverse role of the backward scan: from a row's last chunk to its first, with the state's gradient G [P
 // × N] in registers. With the names of fwd_kernel.cuh, per chunk, G being the gradient of the state after it:
 //   W_ij = e^{s_i − s_j} (C Bᵀ)_ij         dS_ij = e^{s_i − s_j} Δ_j (dY Xᵀ)_ij
-//   dX = Δ ∘ (to_end ∘ (B Gᵀ) + Wᵀ dY)     dB = (to_end Δ) ∘ (X G) + dSᵀ C         G ← e^{s_end} G + (e^s ∘
-//   dY)ᵀ C
+//   dX = Δ ∘ (to_end ∘ (B Gᵀ) + Wᵀ dY)     dB = (to_end Δ) ∘ (X G) + dSᵀ C
+//   G ← e^{s_end} G + (e^s ∘ dY)ᵀ C
 // Warpgroups: "inputs" makes dX, "keys" makes dB, each keeps half of G's rows; "pairs" makes W and dS; one
 // loads.
 #pragma once
 
+#include "csrc_cuda/common/reduce.cuh"
 #include "csrc_cuda/ssd/bwd_common.cuh"
 #include "csrc_cuda/ssd/state_registers.cuh"
 
@@ -66,14 +67,6 @@ __device__ inline int scatter_column_sums(float (&value)[8]) {
     }
   }
   return lane_index() / 8 * 8 + accumulator_column() + lane_index() / 4 % 2;
-}
-
-__device__ inline void sum_over_quad(float (&value)[2]) {
-#pragma unroll
-  for (int distance = 1; distance <= 2; distance *= 2) {
-    value[0] += __shfl_xor_sync(~0u, value[0], distance);
-    value[1] += __shfl_xor_sync(~0u, value[1], distance);
-  }
 }
 
 // Makes Wᵀ and dSᵀ [64 j × 64 i] in two halves of the columns, which keeps registers few.
@@ -344,8 +337,7 @@ class ReverseScan {
           __ldg(reinterpret_cast<const uint32_t*>(saved + 8 * (k % 2) * kSsdWidth + 8 * (k / 2)));
       sum += sm90::low_half(pair) * gradient[2 * k] + sm90::high_half(pair) * gradient[2 * k + 1];
     }
-#pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
+    sum = warp_sum(sum);
     if (lane_index() == 0) p_.anchors[index * 8 + 4 * kHalf + warp_in_group()] = sum;
   }
 

@@ -2,34 +2,27 @@
 #include <map>
 
 #include "csrc_cuda/common/launch.cuh"
-#include "csrc_cuda/sm90/tensor_map.h"
 #include "csrc_cuda/ssd/bwd_finish_kernel.cuh"
 #include "csrc_cuda/ssd/bwd_kernel.cuh"
+#include "csrc_cuda/ssd/tensor_maps.h"
 
 namespace transxssm::kernels {
 namespace {
 
 SsdBackwardMaps make_maps(const SsdBackwardParams& p) {
   const SsdInputs& in = p.in;
-  const int64_t width = int64_t{in.heads} * kSsdWidth, spans = ssd_spans(in.tokens);
-  const auto by_head = [&](const char* what, const void* data) {
-    return sm90::make_tensor_map(what, {data, width, in.tokens, in.batch, width, width * in.tokens});
-  };
   SsdBackwardMaps maps{};
-  maps.packed = sm90::make_tensor_map("ssd packed", {in.packed, in.packed_columns, in.tokens, in.batch,
-                                                     in.packed_row_stride, in.packed_batch_stride});
-  maps.dy = by_head("ssd dy", p.dy);
+  maps.packed = packed_map(in);
+  maps.dy = by_head_map("ssd dy", p.dy, in);
   maps.d_packed = sm90::make_tensor_map("ssd d_packed", {p.d_packed, p.d_packed_columns, in.tokens, in.batch,
                                                          p.d_packed_columns, p.d_packed_columns * in.tokens});
   maps.d_c = maps.d_b = maps.d_packed;
   if (p.d_heads) {
-    auto* heads = static_cast<unsigned short*>(p.d_heads);
-    maps.d_c = by_head("ssd dC", heads);
-    maps.d_b = by_head("ssd dB", heads + width * in.tokens * in.batch);
+    auto* d_c = static_cast<unsigned short*>(p.d_heads);
+    maps.d_c = by_head_map("ssd dC", d_c, in);
+    maps.d_b = by_head_map("ssd dB", d_c + int64_t{in.heads} * kSsdWidth * in.tokens * in.batch, in);
   }
-  maps.saved = sm90::make_tensor_map(
-      "ssd states", {p.saved_states, kSsdWidth, spans * kSsdWidth, int64_t{in.batch} * in.heads, kSsdWidth,
-                     spans * kSsdWidth * kSsdWidth});
+  maps.saved = states_map(p.saved_states, in);
   return maps;
 }
 

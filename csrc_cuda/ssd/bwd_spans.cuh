@@ -57,8 +57,7 @@ __device__ inline void run_span_loaders(const SsdBackwardParams& p, const SsdBac
               chunk_at, load);
 }
 
-// The rotation of one of a thread's two rows, for turning accumulators [64 tokens × 128] back: the first is
-// read before they are there.
+// The rotation of one of a thread's two rows, for turning accumulators [64 tokens × 128] back.
 struct RowAngles {
   float2 cos[8], sin[8];
 

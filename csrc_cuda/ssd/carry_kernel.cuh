@@ -1,8 +1,9 @@
 // What the segments of a row hand to each other, before they are scanned side by side.
 //
-// Forward, per segment and in f32, as if it began from zero:   S ← e^{s_end} S + (w ∘ X)ᵀ B        over its
-// chunks Backward, from the last chunk to the first:                  G ← e^{s_end} G + (e^s ∘ dY)ᵀ C and the
-// share of what comes in that is left at the other end. A second kernel chains the segments.
+// Per segment, in f32 and as if it began from zero, over its chunks
+//   forward:                             S ← e^{s_end} S + (w ∘ X)ᵀ B
+//   backward, the last chunk first:      G ← e^{s_end} G + (e^s ∘ dY)ᵀ C
+// and the share of what comes in that is left at the other end. A second kernel chains the segments.
 #pragma once
 
 #include "csrc_cuda/ssd/loader.cuh"

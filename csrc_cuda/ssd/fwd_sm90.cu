@@ -1,23 +1,16 @@
 // The forward scan, host side.
 #include "csrc_cuda/common/launch.cuh"
-#include "csrc_cuda/sm90/tensor_map.h"
 #include "csrc_cuda/ssd/fwd_kernel.cuh"
+#include "csrc_cuda/ssd/tensor_maps.h"
 
 namespace transxssm::kernels {
 namespace {
 
 SsdForwardMaps make_maps(const SsdForwardParams& p) {
-  const SsdInputs& in = p.in;
-  const int64_t width = int64_t{in.heads} * kSsdWidth;
-  const int64_t states = ssd_spans(in.tokens);
   SsdForwardMaps maps{};
-  maps.packed = sm90::make_tensor_map("ssd packed", {in.packed, in.packed_columns, in.tokens, in.batch,
-                                                     in.packed_row_stride, in.packed_batch_stride});
-  maps.y = sm90::make_tensor_map("ssd y", {p.y, width, in.tokens, in.batch, width, width * in.tokens});
-  if (p.saved_states)
-    maps.saved = sm90::make_tensor_map(
-        "ssd states", {p.saved_states, kSsdWidth, states * kSsdWidth, int64_t{in.batch} * in.heads, kSsdWidth,
-                       states * kSsdWidth * kSsdWidth});
+  maps.packed = packed_map(p.in);
+  maps.y = by_head_map("ssd y", p.y, p.in);
+  if (p.saved_states) maps.saved = states_map(p.saved_states, p.in);
   return maps;
 }
 
