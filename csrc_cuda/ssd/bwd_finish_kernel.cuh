@@ -62,9 +62,10 @@ class FinishWarp {
     constexpr int kChunks = kSsdTokensPerAnchor / kSsdChunk;
     const int64_t count = (p_.in.tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor;
     const float* anchors = p_.anchors + (block_.row(p_.in) * count + anchor) * 8;
-    float incoming = 0;  // <state before the chunk, its gradient>
+    float reach = 0;  // <state before the first chunk, gradient of the state after it>
 #pragma unroll
-    for (int i = 0; i < 8; ++i) incoming += anchors[i];
+    for (int i = 0; i < 8; ++i) reach += anchors[i];
+    float incoming = 0;  // <state before the chunk, its gradient>, from the second chunk on
     for (int chunk = kChunks * anchor; chunk < kChunks * (anchor + 1); ++chunk) {
       if (chunk * kSsdChunk >= p_.in.tokens) return;
       const ChunkInputs inputs = warp_.load(chunk);
@@ -76,8 +77,10 @@ class FinishWarp {
       read(p_.pairs, chunk, pairs);
       read(p_.added, chunk, added);
       // What passes through the chunk, and after it what the chunk has added too: <state, its gradient>
-      // again.
-      const float through = starts ? 0.f : incoming - warp_sum(inter[0] + inter[1]);
+      // again. A difference has the error of what it was taken from, which would drown a small share.
+      constexpr float kNothingLeft = 1.f / 512;
+      const float carry = scalars_.carry, left = incoming - warp_sum(inter[0] + inter[1]);
+      const float through = chunk == kChunks * anchor ? carry * reach : carry < kNothingLeft ? 0.f : left;
       const int last[2] = {scalars_.last[lane()], scalars_.last[lane() + 32]};
       float da[2] = {pairs[0] + inter[0], pairs[1] + inter[1]};
       sum_later(da, last, lane());

@@ -175,6 +175,7 @@ class ReverseScan {
   __device__ void run() {
     float gradient[64];  // rows [64 kHalf, 64 kHalf + 64) of G
     load_gradient(gradient);
+    if (is_first_of_anchor(block_.last_chunk - 1)) write_anchor(gradient, block_.last_chunk - 1);
     publish(gradient);
     for (int i = 0; i < block_.chunks(); ++i) {
       const int stage = i % kReverseStages, chunk = reverse_chunk(block_, i);
@@ -183,7 +184,7 @@ class ReverseScan {
       add_outputs(gradient, scalars, stage, i);
       float d[64];
       multiply_by_gradient(d, stage);
-      if (chunk * kSsdChunk % kSsdTokensPerAnchor == 0) write_anchor(gradient, chunk);
+      if (is_first_of_anchor(chunk - 1)) write_anchor(gradient, chunk - 1);
       sm90::wgmma_wait<0>();
       weigh_later(d, scalars, stage, chunk);
       shared_.pairs_ready.wait(i % 2);
@@ -193,6 +194,7 @@ class ReverseScan {
       sm90::wgmma_wait<0>();
       __syncwarp();
       if (lane_index() == 0) shared_.pairs_free.arrive();
+      __syncwarp();
       if constexpr (kInputs)
         finish_inputs(d, scalars, stage, chunk);
       else if (p_.in.rope_cos)
@@ -234,6 +236,7 @@ class ReverseScan {
     uint32_t outputs[4][4];
     load_transposed_scaled(shared_.dy[stage][kHalf], scalars.from_carry, outputs);
     if (i > 0 && stores()) release_stored((i - 1) % kReverseStages);
+    __syncwarp();
     sm90::wgmma_fence();
     sm90::multiply<sm90::Major::outer>(gradient, outputs, sm90::Rows64{shared_.c[stage]}, true);
     sm90::wgmma_commit();
@@ -293,12 +296,14 @@ class ReverseScan {
     sm90::fence_async_proxy();
     sync_own();
     if (warp_in_group() != 0 && lane_index() == 0) shared_.stage[stage].free.arrive();
-    if (!stores()) return;
-    const CUtensorMap& map = kInputs ? maps_.d_packed : maps_.d_b;
-    const int column = kInputs ? block_.x_column(p_.in) : d_b_column(p_, block_);
-    for (int half = 0; half < 2; ++half)
-      sm90::store_tile(&map, &staging[half], column + 64 * half, chunk * kSsdChunk, block_.b);
-    sm90::commit_stores();
+    if (stores()) {
+      const CUtensorMap& map = kInputs ? maps_.d_packed : maps_.d_b;
+      const int column = kInputs ? block_.x_column(p_.in) : d_b_column(p_, block_);
+      for (int half = 0; half < 2; ++half)
+        sm90::store_tile(&map, &staging[half], column + 64 * half, chunk * kSsdChunk, block_.b);
+      sm90::commit_stores();
+    }
+    __syncwarp();
   }
 
   // Gives the chunk before back to the loaders once the copy engine has read its gradients.
@@ -323,7 +328,11 @@ class ReverseScan {
     }
   }
 
-  // <state before the chunk, its gradient>, this warp's part.
+  __device__ static bool is_first_of_anchor(int chunk) {
+    return chunk >= 0 && chunk * kSsdChunk % kSsdTokensPerAnchor == 0;
+  }
+
+  // <state before the chunk, gradient of the state after it>, this warp's part.
   __device__ void write_anchor(const float (&gradient)[64], int chunk) const {
     const auto spans = static_cast<int64_t>((p_.in.tokens + kSsdTokensPerState - 1) / kSsdTokensPerState);
     const auto anchors = static_cast<int64_t>((p_.in.tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor);

@@ -119,8 +119,10 @@ class SpanScan {
         sm90::fence_async_proxy();
       }
       if (stores()) sm90::wait_stores_read();
+      __syncwarp();
       sync();
       if (lane_index() == 0) shared_.stage[0].free.arrive();
+      __syncwarp();
     }
   }
 
@@ -168,11 +170,13 @@ class SpanScan {
     store_rounded<1>(d, shared_.c[0]);
     sm90::fence_async_proxy();
     sync();
-    if (!stores()) return;
-    const int column = d_c_column(p_, block_);
-    for (int part = 0; part < 2; ++part)
-      sm90::store_tile(&maps_.d_c, &shared_.c[0][part], column + 64 * part, chunk * kSsdChunk, block_.b);
-    sm90::commit_stores();
+    if (stores()) {
+      const int column = d_c_column(p_, block_);
+      for (int part = 0; part < 2; ++part)
+        sm90::store_tile(&maps_.d_c, &shared_.c[0][part], column + 64 * part, chunk * kSsdChunk, block_.b);
+      sm90::commit_stores();
+    }
+    __syncwarp();
   }
 
   // Rows [64 part, 64 part + 64) of the state, from before the first chunk to after it. The sync() in store()

@@ -12,8 +12,9 @@ inline constexpr int kSsdChunk = 64;   // tokens that one step of the scan takes
 inline constexpr int kSsdTokensPerState =
     128;  // a span: the forward pass saves a state before every 128 tokens
 
-inline constexpr int kSsdTokensPerAnchor =
-    128;  // the backward pass forms <state, its gradient> anew every so often
+// The backward pass forms the product of state and gradient anew every so often. Never more than one state
+// per anchor: the product needs a saved one.
+inline constexpr int kSsdTokensPerAnchor = 128;
 
 inline int64_t ssd_spans(int64_t tokens) { return (tokens + kSsdTokensPerState - 1) / kSsdTokensPerState; }
 inline int64_t ssd_anchors(int64_t tokens) {
@@ -84,7 +85,7 @@ struct SsdBackwardParams {
   float* added;    // gradient of s_end − s through the chunk's final state
   float* direct;   // gradient of Δ apart from the decay
   float* skip;     // x·dy
-  float* anchors;  // [B, H, anchors, 8] parts of <state before every 128 tokens, its gradient>
+  float* anchors;  // [B, H, anchors, 8] parts of <state before every 128 tokens, gradient of the state 64 tokens on>
   float* sums;     // [3, B, H, kSsdSumParts]: of d_a_log, d_dt_bias, d_d_skip
 };
 inline constexpr int kSsdSumParts = 8;
