@@ -94,7 +94,8 @@ void visit_fields(Self& self, Visitor&& visit) {
           .effect = Effect::mathematics},
       self.eod_id);
   visit(Field{.name = "seed",
-              .doc = "Data order; every epoch has its own permutation.",
+              .doc = "Data order: a function of this and the step, not of where the data lies; every epoch "
+                     "has its own permutation.",
               .effect = Effect::mathematics},
         self.seed);
 }

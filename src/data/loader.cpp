@@ -1,6 +1,7 @@
 // Training batches from sources, permutations and the mixture, prepared by a thread; state of the stream.
 #include "data/loader.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -22,6 +23,9 @@ namespace {
 
 // Global batches prepared ahead: one in the making and one ready hide a slow read behind a step.
 constexpr size_t kPrefetchedBatches = 2;
+
+// Which function maps (seed, cursor) to a window. A state saved under another one says nothing about ours.
+constexpr int kOrder = 2;
 
 // Where the stream stands between two steps.
 struct Position {
@@ -97,6 +101,7 @@ struct Loader::Impl {
   Prepared prepare(Position from) const;
   Window window(size_t source, int64_t cursor) const;
   nlohmann::json describe(size_t source) const;
+  nlohmann::json with_moved_sources(nlohmann::json state) const;
   int64_t restored_cursor(size_t source, const nlohmann::json& saved) const;
   bool same_mixture(const nlohmann::json& saved) const;
 
@@ -124,7 +129,7 @@ void Loader::Impl::start() {
 Window Loader::Impl::window(size_t source, int64_t cursor) const {
   const WindowRange& range = sources[source];
   const Permutation order(range.count,
-                          epoch_key(config.seed, config.train[source].path, cursor / range.count));
+                          epoch_key(config.seed, range.source.num_tokens(), cursor / range.count));
   return range.source.window(range.first + order(cursor % range.count), shape.seq_len, shape.vocab_size);
 }
 
@@ -150,10 +155,35 @@ Prepared Loader::Impl::prepare(Position from) const {
 
 // A cursor means the same windows only where all of this is equal.
 nlohmann::json Loader::Impl::describe(size_t source) const {
-  return {{"seed", config.seed},
+  return {{"order", kOrder},
+          {"seed", config.seed},
           {"seq_len", shape.seq_len},
           {"windows", sources[source].count},
           {"tokens", sources[source].source.num_tokens()}};
+}
+
+// The state with the present paths of sources that have moved since.
+nlohmann::json Loader::Impl::with_moved_sources(nlohmann::json state) const {
+  nlohmann::json& saved = state.at("sources");
+  nlohmann::json& mixture = state.at("mixture");
+  const auto is_given = [&](const std::string& path) {
+    return std::any_of(config.train.begin(), config.train.end(),
+                       [&](const TrainSource& source) { return source.path == path; });
+  };
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const std::string& path = config.train[i].path;
+    if (saved.contains(path)) continue;
+    for (const auto& [old_path, entry] : saved.items()) {
+      if (is_given(old_path) || entry.at("stream") != describe(i)) continue;
+      log_info(concat(path, ": has moved from ", old_path, " and goes on"));
+      saved[path] = entry;
+      if (mixture.contains(old_path)) mixture[path] = mixture[old_path];
+      mixture.erase(old_path);
+      saved.erase(std::string(old_path));
+      break;
+    }
+  }
+  return state;
 }
 
 int64_t Loader::Impl::restored_cursor(size_t source, const nlohmann::json& saved) const {
@@ -215,8 +245,9 @@ void Loader::load_state(const nlohmann::json& state) {
     Position position;
     position.sequences = state.at("sequences").get<int64_t>();
     position.tokens = state.at("tokens").get<int64_t>();
-    auto saved = state.at("sources").get<std::map<std::string, nlohmann::json>>();
-    const nlohmann::json& mixture = state.at("mixture");
+    const nlohmann::json moved = impl.with_moved_sources(state);
+    auto saved = moved.at("sources").get<std::map<std::string, nlohmann::json>>();
+    const nlohmann::json& mixture = moved.at("mixture");
     const bool same_mixture = impl.same_mixture(mixture);
     for (size_t i = 0; i < impl.sources.size(); ++i) {
       const std::string& path = impl.config.train[i].path;

@@ -18,10 +18,10 @@ struct LoaderShape {
   int64_t vocab_size = 0;         // token ids are checked against it
 };
 
-// Order is a function of (data.seed, cursors) only. A window is seq_len + 1 tokens of a source; windows of an
-// epoch are visited in the order of a keyed permutation, another one every epoch. Sources are mixed by
-// weight: each sequence comes from the source furthest below its share. A thread prepares the next global
-// batches.
+// Order is a function of (data.seed, cursors) only, not of where the data lies. A window is seq_len + 1
+// tokens of a source; windows of an epoch are visited in the order of a keyed permutation, another one every
+// epoch. Sources are mixed by weight: each sequence comes from the source furthest below its share. A thread
+// prepares the next global batches.
 //
 // The micro-batch size changes neither the sequences of a step nor their order: row r of micro-batch m is
 // sequence m · micro_batch_size + r of the step.
@@ -39,8 +39,9 @@ class Loader {
 
   // Cursor of each source and what was given out, as of the last next(); restoring gives the same stream.
   // Cursors are kept by source path: weights may have changed in between (the mixture then counts its shares
-  // from here on), new sources start at 0, removed ones stay in the state. A source whose windows are not the
-  // same as when the state was saved (other data, seq_len, split or seed) goes on with its next epoch, with a
+  // from here on), new sources start at 0, removed ones stay in the state. A source under a new path that is
+  // the stream of a path no longer given has moved, and goes on. A source whose windows are not the same as
+  // when the state was saved (other data, seq_len, split or seed) goes on with its next epoch, with a
   // warning.
   nlohmann::json save_state() const;
   void load_state(const nlohmann::json& state);

@@ -2,6 +2,7 @@
 #include "data/permutation.h"
 
 #include <bit>
+#include <string>
 
 #include "core/check.h"
 #include "core/hash.h"
@@ -49,8 +50,8 @@ int64_t Permutation::operator()(int64_t i) const {
   return static_cast<int64_t>(x);
 }
 
-uint64_t epoch_key(uint64_t seed, const std::string& source, int64_t epoch) {
-  const auto words = Philox(hash_name(source, seed)).block(static_cast<uint64_t>(epoch));
+uint64_t epoch_key(uint64_t seed, int64_t tokens, int64_t epoch) {
+  const auto words = Philox(hash_name(std::to_string(tokens), seed)).block(static_cast<uint64_t>(epoch));
   return uint64_t{words[0]} << 32 | words[1];
 }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "core/rng.h"
 
@@ -25,7 +24,8 @@ class Permutation {
   Philox rounds_;
 };
 
-// Key of the order of one epoch of one source.
-uint64_t epoch_key(uint64_t seed, const std::string& source, int64_t epoch);
+// Key of the order of one epoch of a source of `tokens` tokens. Sources are told apart by their size, not by
+// their path: the order survives a move of the data.
+uint64_t epoch_key(uint64_t seed, int64_t tokens, int64_t epoch);
 
 }  // namespace transxssm

@@ -254,6 +254,31 @@ TEST_CASE("loader: a new source starts at its beginning and a removed one keeps 
   CHECK(std::set<int64_t>(stream.begin(), stream.end()).size() == 34 + 13);
 }
 
+TEST_CASE("loader: moved data keep their order and their place") {
+  const TempFolder folder;
+  write_sources(folder, {{"a", 37}, {"b", 13}});
+  Loader whole(config(folder, {{"a", 2}, {"b", 1}}), shape(4, 4));
+  const auto expected = run(whole, 12);
+  Loader before(config(folder, {{"a", 2}, {"b", 1}}), shape(4, 4));
+  auto stream = run(before, 5);
+
+  for (const std::string end : {".bin", ".idx"}) {
+    fs::rename(folder / ("a" + end), folder / ("elsewhere" + end));
+    fs::copy(folder / ("b" + end), folder / ("copy" + end));
+  }
+  const int64_t steps = GENERATE(5, 0);
+  Loader after(config(folder, {{"elsewhere", 2}, {"copy", 1}}), shape(4, 4));
+  if (steps == 0) {  // from the start
+    CHECK(run(after, 12) == expected);
+    return;
+  }
+  after.load_state(before.save_state());
+  const auto rest = run(after, 7);
+  stream.insert(stream.end(), rest.begin(), rest.end());
+  CHECK(stream == expected);
+  CHECK(after.save_state()["sources"].size() == 2);
+}
+
 TEST_CASE("loader: a source that is no longer the same stream goes on with its next epoch") {
   const TempFolder folder;
   write_sources(folder, {{"a", 20}});

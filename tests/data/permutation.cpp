@@ -64,10 +64,10 @@ TEST_CASE("permutation: images of neighbours are spread over the whole range") {
   CHECK(std::abs(product) < 5 * 0.0833 / std::sqrt(kSamples));
 }
 
-TEST_CASE("permutation: seed, source and epoch each give another order") {
-  const auto first = order(1009, epoch_key(1, "a", 0));
-  CHECK(order(1009, epoch_key(1, "a", 0)) == first);
-  CHECK(order(1009, epoch_key(2, "a", 0)) != first);
-  CHECK(order(1009, epoch_key(1, "b", 0)) != first);
-  CHECK(order(1009, epoch_key(1, "a", 1)) != first);
+TEST_CASE("permutation: seed, size and epoch each give another order") {
+  const auto first = order(1009, epoch_key(1, 5000, 0));
+  CHECK(order(1009, epoch_key(1, 5000, 0)) == first);
+  CHECK(order(1009, epoch_key(2, 5000, 0)) != first);
+  CHECK(order(1009, epoch_key(1, 5001, 0)) != first);
+  CHECK(order(1009, epoch_key(1, 5000, 1)) != first);
 }
