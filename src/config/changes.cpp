@@ -3,8 +3,10 @@
 
 #include <set>
 
+#include "config/decode.h"
 #include "config/run_config.h"
 #include "config/walk.h"
+#include "core/check.h"
 
 namespace transxssm {
 namespace {
@@ -38,6 +40,21 @@ bool changes_mathematics(const std::string& dotted_key) {
     if (key == dotted_key) effect = own;
   });
   return effect == Effect::mathematics;
+}
+
+void expect_fields(const std::string& flag, const std::vector<std::string>& dotted_keys) {
+  for (const std::string& wanted : dotted_keys) {
+    const size_t name_begin = wanted.rfind('.') + 1;  // 0 without a dot
+    bool found = false;
+    std::vector<std::string> siblings;
+    walk_leaves(RunConfig{}, [&](const std::string& key, const Field& field, const auto&, Effect) {
+      found = found || key == wanted;
+      if (key == wanted.substr(0, name_begin) + field.name) siblings.emplace_back(field.name);
+    });
+    expect_input(
+        found, concat(flag, " ", wanted, ": is no field.", did_you_mean(wanted.substr(name_begin), siblings),
+                      " Valid are keys such as train.max_steps (docs/config.md)"));
+  }
 }
 
 }  // namespace transxssm

@@ -17,4 +17,7 @@ std::vector<std::string> changed_fields(const nlohmann::json& before, const nloh
 // depends on how far the run is.
 bool changes_mathematics(const std::string& dotted_key);
 
+// Throws InputError, with the nearest field, when a key given with `flag` is none.
+void expect_fields(const std::string& flag, const std::vector<std::string>& dotted_keys);
+
 }  // namespace transxssm

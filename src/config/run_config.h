@@ -69,12 +69,12 @@ void visit_fields(Self& self, Visitor&& visit) {
               .unit = "sequences",
               .bounds = between(1, 65536)},
         self.micro_batch_size);
-  visit(
-      Field{.name = "max_steps",
-            .doc = "Optimizer steps of the whole run. A resumed run may raise it before the decay has begun.",
-            .unit = "steps",
-            .bounds = between(1, 1e12)},
-      self.max_steps);
+  visit(Field{.name = "max_steps",
+              .doc = "Optimizer steps of the whole run. A resumed run may raise it before the decay has "
+                     "begun; a warm-up that is over then stays as it was.",
+              .unit = "steps",
+              .bounds = between(1, 1e12)},
+        self.max_steps);
   visit(Field{.name = "max_minutes",
               .doc = "Save and stop after this time; 0 for no limit.",
               .unit = "minutes",

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "checkpoint/checkpointer.h"
+#include "checkpoint/locate.h"
 #include "checkpoint/reader.h"
+#include "config/changes.h"
 #include "config/load.h"
 #include "config/schedule.h"
 #include "core/atomic_file.h"
@@ -100,8 +102,14 @@ void record(const RunConfig& config, const ComputeDevice& device, const RunFolde
     write_file_atomically(folder.path() / kRunTokenizerName, read_file(config.data.tokenizer));
 }
 
-void start(Trainer& trainer, const RunConfig& config, const StartPlan& plan,
-           const std::vector<std::string>& allow_change) {
+RunConfig planned_config(const RunConfig& given, const LaunchOptions& options, const StartPlan& plan) {
+  expect_fields("--allow-change", options.allow_change);
+  if (plan.kind != StartPlan::Kind::resume) return given;
+  const Manifest manifest = read_manifest(plan.checkpoint);
+  return resumed_config(manifest.run.at("config"), given, manifest.step, options.allow_change);
+}
+
+void start(Trainer& trainer, const RunConfig& config, const StartPlan& plan) {
   if (plan.kind == StartPlan::Kind::fresh) {
     log_info(concat("starting afresh with seed ", config.train.seed));
     trainer.start_fresh();
@@ -113,29 +121,38 @@ void start(Trainer& trainer, const RunConfig& config, const StartPlan& plan,
     trainer.start_from_weights(checkpoint);
     return;
   }
-  check_config_changes(checkpoint.manifest().run.at("config"), config, checkpoint.manifest().step,
-                       allow_change);
   trainer.resume(checkpoint);
   log_info(concat("going on from ", plan.checkpoint.string(), " (step ", trainer.step(), ")"));
 }
 
-int train(const RunConfig& config, const LaunchOptions& options, const RunFolder& folder,
+// With an explicit checkpoint to resume from, the same command would go back to that one.
+std::string how_to_go_on(const LaunchOptions& options) {
+  return options.resume == "auto" ? "the same command goes on from here"
+                                  : "the same command without --resume goes on from here";
+}
+
+// Where a run stands that failed before it got anywhere.
+int64_t newest_step(const RunFolder& folder) {
+  const auto checkpoints = list_checkpoints(folder.path());
+  return checkpoints.empty() ? 0 : checkpoints.back().step;
+}
+
+int train(const RunConfig& given, const LaunchOptions& options, const RunFolder& folder,
           std::optional<Trainer>& made) {
-  const ComputeDevice device = choose_device(config.train.device, config.precision.compute);
-  const auto token_bytes = bytes_per_token(config);
-  Checkpointer checkpointer(folder.checkpoints(),
-                            {config.checkpoint.keep_last, config.checkpoint.keep_every});
-  const StartPlan plan = plan_start(options, folder.path());
+  const ComputeDevice device = choose_device(given.train.device, given.precision.compute);
+  const auto token_bytes = bytes_per_token(given);
+  Checkpointer checkpointer(folder.checkpoints(), {given.checkpoint.keep_last, given.checkpoint.keep_every});
+  const StartPlan plan = plan_start(options, folder.path());  // after the checkpointer has cleared up
+  const RunConfig config = planned_config(given, options, plan);
   describe(config, device);
   expect_room_for_parameters(config, device);
   Trainer& trainer = made.emplace(config, device, folder, std::move(checkpointer), token_bytes);
-  start(trainer, config, plan, options.allow_change);
+  start(trainer, config, plan);
   record(config, device, folder);
   folder.set_status({RunState::running, trainer.step(), "", std::nullopt});
   const auto reason = trainer.run();
   const int exit_code = reason ? static_cast<int>(config.train.stop_exit_code) : 0;
-  log_info(reason ? concat("stopped at step ", trainer.step(), ": ", *reason,
-                           "; the same command goes on from here")
+  log_info(reason ? concat("stopped at step ", trainer.step(), ": ", *reason, "; ", how_to_go_on(options))
                   : concat("finished at step ", trainer.step()));
   folder.set_status(
       {reason ? RunState::stopped : RunState::finished, trainer.step(), reason.value_or(""), exit_code});
@@ -154,7 +171,9 @@ int launch_training(const RunConfig& config, const LaunchOptions& options) {
   std::optional<Trainer> trainer;
   const auto failed = [&](const std::string& reason, int exit_code) {
     try {
-      folder.set_status({RunState::failed, trainer ? trainer->step() : 0, reason, exit_code});
+      folder.set_status({RunState::failed,
+                         trainer && trainer->step() > 0 ? trainer->step() : newest_step(folder), reason,
+                         exit_code});
     } catch (const std::exception& error) {  // the reason is what the user has to see
       log_warning(concat("status.json was not written: ", error.what()));
     }

@@ -5,6 +5,7 @@
 #include "checkpoint/locate.h"
 #include "config/changes.h"
 #include "config/load.h"
+#include "config/schedule.h"
 #include "core/check.h"
 #include "core/logging.h"
 #include "optim/lr_schedule.h"
@@ -26,6 +27,33 @@ bool keeps_past_learning_rates(const RunConfig& before, const RunConfig& now, in
   for (int64_t s = 0; s < step; ++s)
     if (learning_rate(old_schedule, s) != learning_rate(new_schedule, s)) return false;
   return true;
+}
+
+bool warmup_is_over(const RunConfig& config, int64_t step) {
+  return step >= resolve_schedule(config).warmup_steps;
+}
+
+// As a share of a raised train.max_steps, a warm-up that is over would begin again.
+void keep_finished_warmup(const RunConfig& before, RunConfig& now, int64_t step) {
+  const int64_t steps = resolve_schedule(before).warmup_steps;
+  const bool same_share =
+      before.schedule.warmup_ratio == now.schedule.warmup_ratio || before.schedule.warmup_ratio == 0;
+  if (now.schedule.warmup_ratio == 0 || !same_share || !warmup_is_over(before, step) ||
+      resolve_schedule(now).warmup_steps == steps)
+    return;
+  now.schedule.warmup_ratio = 0;
+  now.schedule.warmup_steps = steps;
+  log_info(
+      concat("the warm-up is over and stays ", steps, " steps, whatever schedule.warmup_ratio gives now"));
+}
+
+// Whether another value of the field changes nothing that the run has computed or was going to compute.
+bool is_harmless(const std::string& key, const RunConfig& before, const RunConfig& now, int64_t step) {
+  const auto keeps_past = [&] { return keeps_past_learning_rates(before, now, step); };
+  if (key == "train.max_steps") return now.train.max_steps > before.train.max_steps && keeps_past();
+  if (key == "schedule.warmup_steps" || key == "schedule.warmup_ratio")
+    return warmup_is_over(before, step) && warmup_is_over(now, step) && keeps_past();
+  return !changes_mathematics(key);
 }
 
 }  // namespace
@@ -58,18 +86,19 @@ StartPlan plan_start(const LaunchOptions& options, const std::filesystem::path& 
   return {};
 }
 
-void check_config_changes(const nlohmann::json& saved, const RunConfig& now, int64_t step,
-                          const std::vector<std::string>& allow) {
+RunConfig resumed_config(const nlohmann::json& saved, RunConfig now, int64_t step,
+                         const std::vector<std::string>& allow) {
   const RunConfig before = config_from_json(saved);
+  const auto allowed = [&](const std::string& key) {
+    return std::find(allow.begin(), allow.end(), key) != allow.end();
+  };
+  if (!allowed("schedule.warmup_ratio")) keep_finished_warmup(before, now, step);
   const auto present = to_json(now);
   std::string refused;
   std::string refused_keys;
   for (const std::string& key : changed_fields(saved, present)) {
     const std::string change = concat(key, ": ", value_at(saved, key), " -> ", value_at(present, key));
-    const bool harmless = key == "train.max_steps" ? now.train.max_steps > before.train.max_steps &&
-                                                         keeps_past_learning_rates(before, now, step)
-                                                   : !changes_mathematics(key);
-    if (harmless || std::find(allow.begin(), allow.end(), key) != allow.end()) {
+    if (is_harmless(key, before, now, step) || allowed(key)) {
       log_info("configuration changed since the checkpoint: " + change);
       continue;
     }
@@ -81,6 +110,7 @@ void check_config_changes(const nlohmann::json& saved, const RunConfig& now, int
                       "\nput it back, choose another train.run_dir, or accept with "
                       "--allow-change ",
                       refused_keys));
+  return now;
 }
 
 }  // namespace transxssm

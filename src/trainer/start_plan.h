@@ -31,10 +31,12 @@ struct StartPlan {
 // Throws InputError.
 StartPlan plan_start(const LaunchOptions& options, const std::filesystem::path& run_dir);
 
-// Compares the configuration stored with a checkpoint of step `step` to the present one. Changes that leave
-// the mathematics alone are logged; the others throw InputError, field by field, unless `allow` names them.
-// Raising train.max_steps is free as long as every step so far keeps its learning rate.
-void check_config_changes(const nlohmann::json& saved, const RunConfig& now, int64_t step,
-                          const std::vector<std::string>& allow);
+// The configuration with which a run goes on from a checkpoint of step `step`: the present one, compared to
+// the one stored with the checkpoint. Changes that leave the mathematics alone are logged; the others throw
+// InputError, field by field, unless `allow` names them. Raising train.max_steps is free as long as every
+// step so far keeps its learning rate; for that, a warm-up that is over and was given as a share keeps its
+// steps.
+RunConfig resumed_config(const nlohmann::json& saved, RunConfig now, int64_t step,
+                         const std::vector<std::string>& allow);
 
 }  // namespace transxssm

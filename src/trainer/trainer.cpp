@@ -21,6 +21,9 @@ LoaderShape loader_shape(const RunConfig& c) {
   return {c.train.seq_len, c.train.global_batch_size, c.train.micro_batch_size, c.model.vocab_size};
 }
 
+// Between two writes of status.json that only tell the step; a write waits for the disk.
+constexpr double kTellEverySeconds = 10;
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -156,6 +159,7 @@ void Trainer::log_step(const QueuedStep& queued, const StepReport& report) {
   row.skipped_steps = report.skipped_steps;
   metrics_->write(row);
   log_info(progress_line(row, config_.train.max_steps));
+  if (seconds_since(told_) > kTellEverySeconds) tell_step();
 }
 
 void Trainer::validate() {
@@ -170,6 +174,11 @@ void Trainer::validate() {
     log_info(line);
   }
   validated_step_ = step_;
+}
+
+void Trainer::tell_step() {
+  folder_.set_status({RunState::running, step_, "", std::nullopt});
+  told_ = Clock::now();
 }
 
 void Trainer::save() {
@@ -190,7 +199,7 @@ void Trainer::save() {
                               {"loss", last_loss_},         {"parameters", parameters_.parameter_count()}};
   const auto path = checkpointer_.save(step_, state, run);
   saved_step_ = step_;
-  folder_.set_status({RunState::running, step_, "", std::nullopt});
+  tell_step();
   const double seconds = seconds_since(started);
   save_seconds_ = std::max(save_seconds_, seconds);
   log_info(concat("saved ", path.string(), " in ", format_duration(seconds)));

@@ -67,6 +67,7 @@ class Trainer {
   void log_step(const QueuedStep& queued, const StepReport& report);
   void validate();
   void save();
+  void tell_step();  // in status.json
 
   RunConfig config_;
   ComputeDevice device_;
@@ -91,6 +92,7 @@ class Trainer {
   double save_seconds_ = 0;     // the longest save so far
   double last_loss_ = 0;
   Clock::time_point launched_ = Clock::now();
+  Clock::time_point told_ = launched_;
 
   std::deque<QueuedStep> queued_;
   Pace pace_;

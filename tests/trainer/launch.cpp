@@ -135,6 +135,57 @@ TEST_CASE("train: changes of the mathematics are refused field by field unless a
   REQUIRE(final_state(changed.train.run_dir).values.at("trainer").at("step") == 20);
 }
 
+TEST_CASE("train: max_steps may be raised until the decay begins, also where warm-up is a share of it") {
+  const TinyRun tiny;
+  auto config = tiny.config();
+  config.schedule.warmup_steps = config.schedule.decay_steps = 0;
+  config.schedule.warmup_ratio = config.schedule.decay_ratio = 0.25;  // 2 of 8 steps each
+  config.checkpoint.every = 1;
+  config.checkpoint.keep_last = 100;
+  REQUIRE(launch_training(config, {}) == 0);
+  const auto fork = [&](int64_t step) {
+    auto longer = config;
+    longer.train.run_dir = (tiny.folder / concat("from", step)).string();
+    longer.train.max_steps = 16;
+    LaunchOptions options;
+    options.resume = (tiny.folder / "run/checkpoints" / step_folder_name(step)).string();
+    launch_training(longer, options);
+    launch_training(longer, {});  // again, from its own checkpoints
+    return metric_rows(longer.train.run_dir);
+  };
+  const auto rows = fork(4);
+  REQUIRE(rows.back().at("step") == 16);
+  for (const auto& row : rows) {
+    if (row.at("kind") != "train") continue;
+    const bool decays = row.at("step").get<int64_t>() > 13;  // the last quarter but for its first step
+    REQUIRE((row.at("lr") == config.optimizer.lr) != decays);
+  }
+  require_error([&] { fork(1); }, "train.max_steps: 8 -> 16");  // still warming up
+  require_error([&] { fork(8); }, "train.max_steps: 8 -> 16");  // decayed
+
+  auto other_share = config;
+  other_share.schedule.warmup_ratio = 0.5;
+  require_error([&] { launch_training(other_share, {}); }, "schedule.warmup_ratio: 0.25 -> 0.5");
+}
+
+TEST_CASE("train: what may change must be a field") {
+  const TinyRun tiny;
+  LaunchOptions options;
+  options.allow_change = {"optimizer.lr", "optimizer.lrr"};
+  require_error([&] { launch_training(tiny.config(), options); },
+                "--allow-change optimizer.lrr: is no field. Did you mean lr?");
+}
+
+TEST_CASE("train: a refused resume leaves the run's step in status.json") {
+  const TinyRun tiny;
+  auto config = tiny.config();
+  REQUIRE(launch_training(config, {}) == 0);
+  config.optimizer.lr = 1e-3;
+  REQUIRE_THROWS(launch_training(config, {}));
+  REQUIRE(status_of(config.train.run_dir).at("state") == "failed");
+  REQUIRE(status_of(config.train.run_dir).at("step") == 8);
+}
+
 TEST_CASE("train: batch splitting, logging and checkpoint settings change freely") {
   const TinyRun tiny;
   auto config = tiny.config();
