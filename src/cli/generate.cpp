@@ -1,8 +1,10 @@
 #include "cli/generate.h"
 
+#include <cmath>
 #include <iostream>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -32,6 +34,9 @@ Device device_of(const std::string& name) {
 
 // Prints the prompt and then every token as soon as it is drawn, until EOS or the limit.
 void generate(const Options& options) {
+  for (const auto& [flag, value] : {std::pair("--temperature", options.sampling.temperature),
+                                    std::pair("--top-p", options.sampling.top_p)})
+    expect_input(std::isfinite(value), concat(flag, " is ", value, "; it must be a finite number"));
   const Tokenizer tokenizer(find_tokenizer(options.checkpoint, options.tokenizer));
   std::vector<int64_t> prompt{tokenizer.bos_id()};
   for (const int32_t id : tokenizer.encode(options.prompt)) prompt.push_back(id);

@@ -24,8 +24,10 @@ struct CodeOptions {
   bool eos = false;
 };
 
+std::string name_of(const std::string& input) { return input == "-" ? "standard input" : input; }
+
 std::string read_input(const std::string& input) {
-  const auto stream = open_byte_stream(input, input == "-" ? "standard input" : input);
+  const auto stream = open_byte_stream(input, name_of(input));
   constexpr size_t kStep = size_t{1} << 20;
   std::string all;
   for (size_t count = kStep; count == kStep;) {
@@ -46,7 +48,12 @@ void encode(const CodeOptions& options, bool text_given) {
   const Tokenizer tokenizer(options.model);
   std::vector<int32_t> ids;
   if (options.bos) add_special(ids, tokenizer.bos_id(), "<s>", options.model);
-  tokenizer.encode(text_given ? options.text : read_input(options.input), ids);
+  const std::string text = text_given ? options.text : read_input(options.input);
+  try {
+    tokenizer.encode(text, ids);
+  } catch (const InputError& error) {
+    throw InputError(concat(text_given ? "--text" : name_of(options.input), ": ", error.what()));
+  }
   if (options.eos) add_special(ids, tokenizer.eos_id(), "</s>", options.model);
   const char* separator = "";
   for (const int32_t id : ids) {

@@ -37,7 +37,7 @@ class ProtoReader {
         take(4);
         break;
       default:
-        expect(false, "not a SentencePiece model");
+        expect_input(false, "not a SentencePiece model");
     }
     return true;
   }
@@ -50,12 +50,12 @@ class ProtoReader {
       value |= uint64_t{byte & 0x7FU} << shift;
       if (byte < 0x80) return value;
     }
-    expect(false, "not a SentencePiece model");
+    expect_input(false, "not a SentencePiece model");
     return 0;
   }
 
   std::string_view take(uint64_t count) {
-    expect(count <= rest_.size(), "not a SentencePiece model, or truncated");
+    expect_input(count <= rest_.size(), "not a SentencePiece model, or truncated");
     const std::string_view taken = rest_.substr(0, count);
     rest_.remove_prefix(count);
     return taken;
@@ -75,7 +75,7 @@ SentencePieceModel::Piece parse_piece(std::string_view bytes) {
   for_each_field(bytes, [&](const ProtoField& field) {
     if (field.number == 1) piece.text = field.bytes;
     if (field.number == 3) {
-      expect(field.value >= 1 && field.value <= 6, concat("piece of the unknown type ", field.value));
+      expect_input(field.value >= 1 && field.value <= 6, concat("piece of the unknown type ", field.value));
       piece.type = static_cast<SentencePieceModel::PieceType>(field.value);
     }
   });
@@ -103,7 +103,7 @@ SentencePieceModel parse_sentencepiece_model(std::string_view bytes) {
     if (field.number == 2) for_each_field(field.bytes, trainer_field);
     if (field.number == 3) for_each_field(field.bytes, normalizer_field);
   });
-  expect(!model.pieces.empty(), "not a SentencePiece model: it has no pieces");
+  expect_input(!model.pieces.empty(), "not a SentencePiece model: it has no pieces");
   return model;
 }
 

@@ -176,6 +176,14 @@ void check_options(const TokenizerTraining& options) {
   expect_input(!options.model_prefix.empty(), "no name given for the model");
 }
 
+// A place that can't be written is found before the work, not after it.
+void check_place(const std::filesystem::path& model) {
+  if (model.has_parent_path()) make_folders(model.parent_path());
+  const std::filesystem::path probe = concat(model.string(), ".partial");
+  OutputFile(probe, OutputFile::Mode::replace).close();
+  std::filesystem::remove(probe);
+}
+
 }  // namespace
 
 TokenizerTrainingReport train_tokenizer(const TokenizerTraining& options) {
@@ -183,8 +191,7 @@ TokenizerTrainingReport train_tokenizer(const TokenizerTraining& options) {
   TokenizerTrainingReport report;
   report.model =
       options.model_prefix.ends_with(".model") ? options.model_prefix : options.model_prefix + ".model";
-  // A folder that can't be written is found before the work, not after it.
-  if (report.model.has_parent_path()) make_folders(report.model.parent_path());
+  check_place(report.model);
 
   auto passages = sample_text(options, report);
   report.long_lines = count_long_lines(passages);

@@ -61,12 +61,13 @@ uint64_t container_limit() {
 
 }  // namespace
 
-ComputeDevice choose_device(Device wanted, ComputeDtype compute) {
+ComputeDevice choose_device(Device wanted, ComputeDtype compute, const std::string& option) {
   const bool has_gpu = at::detail::getCUDAHooks().deviceCount() > 0;
   if (wanted == Device::cuda && !has_gpu)
-    throw InputError(
-        "train.device is cuda, but this machine has no usable NVIDIA GPU (or the program was built "
-        "without CUDA): set train.device to auto or cpu");
+    throw InputError(concat(option,
+                            " is cuda, but this machine has no usable NVIDIA GPU (or the program was built "
+                            "without CUDA): set ",
+                            option, " to auto or cpu"));
   if (wanted == Device::cpu || !has_gpu)
     return {at::kCPU, at::kFloat, concat("CPU, ", at::get_num_threads(), " threads"), 0};
   const std::string name = kernels::device_name(0);

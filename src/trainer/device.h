@@ -18,8 +18,8 @@ struct ComputeDevice {
   double peak_flops = 0;              // dense bf16 FLOP/s with f32 accumulation; 0 where unknown
 };
 
-// auto takes GPU 0 when there is one. Throws InputError when a GPU is asked for and absent.
-ComputeDevice choose_device(Device wanted, ComputeDtype compute);
+// auto takes GPU 0 when there is one. Throws InputError when a GPU is asked for, by `option`, and absent.
+ComputeDevice choose_device(Device wanted, ComputeDtype compute, const std::string& option = "train.device");
 
 // What the configuration asks of the SSD operator.
 inline ops::SsdPath ssd_path(const KernelsConfig& kernels) {

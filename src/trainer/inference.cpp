@@ -13,7 +13,7 @@ InferenceModel load_for_inference(const std::filesystem::path& checkpoint, Devic
   InferenceModel out;
   out.config = config_from_json(reader.manifest().run.at("config"));
   out.step = reader.manifest().step;
-  out.device = choose_device(device, out.config.precision.compute);
+  out.device = choose_device(device, out.config.precision.compute, "--device");
   out.parameters =
       std::make_unique<FlatParameters>(HybridModel::parameter_specs(out.config.model), out.device.device,
                                        out.device.dtype, ParameterUse::inference);

@@ -85,6 +85,11 @@ void add_checkpoint(const fs::path& folder) {
   REQUIRE(fs::exists(folder / "run/checkpoints/step_00000002/manifest.json"));
 }
 
+void add_checkpoint_and_tokenizer(const fs::path& folder) {
+  add_checkpoint(folder);
+  add_tokenizer(folder);
+}
+
 void add_damaged_checkpoint(const fs::path& folder) {
   add_checkpoint(folder);
   for (const auto& entry : fs::recursive_directory_iterator(folder / "run/checkpoints/step_00000002")) {
@@ -131,6 +136,7 @@ TEST_CASE("bad command lines") {
       {"unknown flag", train("--confg x"), {"--confg"}},
       {"missing flag", "train", {"--config is required"}},
       {"no number", "generate --checkpoint run --max-new-tokens many", {"--max-new-tokens"}},
+      {"not a number", "generate --checkpoint run --temperature nan", {"--temperature", "nan"}},
       {"--set without a value", train("--set model.num_layers"), {"model.num_layers"}},
       {"--set of an unknown field", train("--set optimizer.lrr=1"), {"optimizer.lrr", "lr"}},
   });
@@ -229,7 +235,9 @@ TEST_CASE("bad tokenizers") {
            {"tok.model has 400 pieces", "model.vocab_size is 61"},
            add_tokenizer},
           {"missing", train("--set data.tokenizer=no.model --set data.eod_id=-1"), {"no.model"}},
-          {"foreign", train("--set data.tokenizer=run.yaml --set data.eod_id=-1"), {"run.yaml"}},
+          {"foreign",
+           train("--set data.tokenizer=run.yaml --set data.eod_id=-1"),
+           {"not a SentencePiece model\n"}},
       },
       kRunFolders);
   check_all({
@@ -245,10 +253,7 @@ TEST_CASE("bad tokenizers") {
       {"another one to generate with",
        "generate --checkpoint run --tokenizer tok.model",
        {"400 pieces", "61"},
-       [](const fs::path& folder) {
-         add_checkpoint(folder);
-         add_tokenizer(folder);
-       }},
+       add_checkpoint_and_tokenizer},
   });
 }
 
@@ -274,6 +279,10 @@ TEST_CASE("bad text") {
        {"a.jsonl:2", "UTF-8", "--skip-bad"},
        text_file("a.jsonl", good + "{\"text\": \"\xff\"}\n")},
       {"UTF-8 in text", prepare("a.txt"), {"a.txt:3", "UTF-8"}, text_file("a.txt", "one\ntwo\n\xff\xfe\n")},
+      {"UTF-8 to encode",
+       "tokenizer encode --model tok.model --input a.txt",
+       {"a.txt: ", "UTF-8 at byte 1"},
+       text_file("a.txt", "a\xff")},
       {"nothing but bad documents",
        prepare("a.jsonl --skip-bad"),
        {"no documents", "a.jsonl:1"},
@@ -358,6 +367,8 @@ TEST_CASE("bad places") {
   check({"run folder below a file", train("--set train.run_dir=run.yaml/x"), {"run.yaml is a file"}});
   // Nobody can make a folder there, root included.
   check({"read-only run folder", train("--set train.run_dir=/sys/x"), {"cannot make the folder /sys/x"}});
+  // Before the work, which the missing input would end.
+  check({"read-only model", "tokenizer train --input no.txt --output /sys/x", {"cannot write /sys/x.model"}});
   check({"read-only output",
          "data prepare --input run.yaml --tokenizer tok.model --output /sys/x",
          {"cannot make the folder /sys/x"},
@@ -387,4 +398,8 @@ TEST_CASE("bad places") {
 TEST_CASE("CUDA asked for and absent") {
   if (fs::exists("/dev/nvidiactl")) return;
   check({"train", train("--set train.device=cuda"), {"train.device is cuda", "cpu"}}, kRunFolders);
+  check({"generate",
+         "generate --checkpoint run --tokenizer tok.model --device cuda",
+         {"--device is cuda", "set --device to auto or cpu"},
+         add_checkpoint_and_tokenizer});
 }
