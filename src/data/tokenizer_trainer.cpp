@@ -10,7 +10,9 @@
 
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/hash.h"
 #include "core/logging.h"
+#include "data/corpus_manifest.h"
 #include "data/text_sample.h"
 #include "data/utf8.h"
 
@@ -184,6 +186,17 @@ void check_place(const std::filesystem::path& model) {
   std::filesystem::remove(probe);
 }
 
+// A prepared corpus keeps its tokenizer; another one in that place would leave its tokens without meaning.
+void expect_no_corpus_needs(const std::filesystem::path& file, const std::string& model) {
+  if (!std::filesystem::exists(file) || file.filename() != "tokenizer.model") return;
+  const auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
+  const auto corpus = read_corpus_manifest(folder);
+  expect_input(!corpus || hash_file(file) != corpus->tokenizer_hash() ||
+                   hash_bytes(model.data(), model.size()) == corpus->tokenizer_hash(),
+               concat(file.string(), " is the tokenizer of the corpus in ", folder.string(),
+                      " and is left as it is; choose another --output, or remove the corpus first"));
+}
+
 }  // namespace
 
 TokenizerTrainingReport train_tokenizer(const TokenizerTraining& options) {
@@ -200,6 +213,7 @@ TokenizerTrainingReport train_tokenizer(const TokenizerTraining& options) {
   SampleIterator sentences(std::move(passages));
   const std::string model = run_trainer(options, sentences);
   report.sentences = sentences.sentences();
+  expect_no_corpus_needs(report.model, model);
   write_file_atomically(report.model, model);
   return report;
 }

@@ -1,6 +1,7 @@
 // Training a tokenizer: special ids, sampling, and vocabularies that cannot be reached.
 #include "data/tokenizer_trainer.h"
 
+#include "data/prepare.h"
 #include "data/text_sample.h"
 #include "data/tokenizer.h"
 #include "support/catch.h"
@@ -90,6 +91,23 @@ TEST_CASE(
   const Tokenizer tokenizer(report.model);
   const std::string text = "short " + reserved + " line";
   REQUIRE(tokenizer.decode(tokenizer.encode(text)) == text);
+}
+
+TEST_CASE("tokenizer train: the tokenizer of a prepared corpus is not replaced by another one") {
+  const ScratchFolder folder;
+  auto training = small_training(folder);
+  training.model_prefix = (folder / "corpus/tokenizer").string();
+  const auto model = train_tokenizer(training).model;
+  PrepareOptions options;
+  options.inputs = {folder.write("a.txt", "one")};
+  options.tokenizer = model;
+  options.output = folder / "corpus";
+  prepare_corpus(options);
+  const std::string before = read_file(model);
+  train_tokenizer(training);  // the same once more
+  training.vocab_size -= 1;
+  REQUIRE(contains(input_error_of([&] { train_tokenizer(training); }), "is the tokenizer of the corpus in"));
+  REQUIRE(read_file(model) == before);
 }
 
 TEST_CASE("tokenizer train: pieces may contain line breaks") {
