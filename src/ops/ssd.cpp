@@ -31,7 +31,7 @@ SsdResult ssd(const SsdDims& dims, const at::Tensor& packed_btw, const Parameter
   call->has_initial_state = initial_state_bhpn.has_value();
   const bool has_kernel = !why_no_ssd_kernel(dims, packed_btw.device(), packed_btw.scalar_type());
   return has_kernel ? ssd_kernel(std::move(call), packed_btw, initial_state_bhpn)
-                    : reference::ssd(std::move(call), packed_btw, initial_state_bhpn);
+                    : reference::ssd(call, packed_btw, initial_state_bhpn);
 }
 
 }  // namespace transxssm::ops

@@ -249,7 +249,7 @@ struct Ssd : torch::autograd::Function<Ssd> {
 
 }  // namespace
 
-SsdResult ssd(c10::intrusive_ptr<SsdCall> call, const at::Tensor& packed_btw,
+SsdResult ssd(const c10::intrusive_ptr<SsdCall>& call, const at::Tensor& packed_btw,
               const OptionalTensor& initial_state_bhpn) {
   const variable_list out = Ssd::apply(packed_btw, initial_state_bhpn, graph_leaf(call->a_log_h),
                                        graph_leaf(call->dt_bias_h), graph_leaf(call->d_skip_h), call);

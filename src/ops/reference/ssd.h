@@ -7,7 +7,7 @@
 namespace transxssm::ops::reference {
 
 // ops/ssd.h, arguments already checked. Keeps for backward the packed input and the state before each chunk.
-SsdResult ssd(c10::intrusive_ptr<SsdCall> call, const at::Tensor& packed_btw,
+SsdResult ssd(const c10::intrusive_ptr<SsdCall>& call, const at::Tensor& packed_btw,
               const std::optional<at::Tensor>& initial_state_bhpn);
 
 }  // namespace transxssm::ops::reference
