@@ -1,8 +1,10 @@
 // transxssm: one verb per file of this folder. Exit codes: 0 done, 2 bad input, 1 failure, train's own when
 // stopped early.
 #include <csignal>
+#include <limits>
 
 #include <CLI/CLI.hpp>
+#include <malloc.h>
 
 #include "cli/bench.h"
 #include "cli/checkpoint.h"
@@ -20,6 +22,13 @@ namespace {
 
 constexpr int kFailure = 1;
 constexpr int kBadInput = 2;
+
+// A training step frees what the next one allocates again. glibc would give large blocks back to the kernel
+// each time, which then has to clear every page anew.
+void keep_freed_memory() {
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+}
 
 int run(int argc, char** argv) {
   using namespace transxssm;
@@ -46,6 +55,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file as large as `ulimit -f` allows is an error of write(), not the end
+  keep_freed_memory();
   try {
     return run(argc, argv);
   } catch (const transxssm::InputError& error) {
