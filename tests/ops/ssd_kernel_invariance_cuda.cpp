@@ -215,9 +215,10 @@ TEST_CASE("ssd kernels: a row in several segments equals a row in one", "[ops][c
   }
 }
 
-TEST_CASE("ssd kernels: few and many sequences give the same bits", "[ops][cuda]") {
+TEST_CASE("ssd kernels: few and many sequences agree", "[ops][cuda]") {
   if (!kernels_run_here()) return;
-  // The forward scan cuts a head's columns in two where there are few: each is computed as before.
+  // The forward scan cuts a head's columns in two where there are few, and has more threads turn the angles
+  // on from row to row: their f32 rounding now and then turns that of a bf16 value.
   const DifferentiableCase many(everything_case(ops::one_document_per_row(52, 200, at::kCPU), 2, 2));
   const std::vector<at::Tensor> expected = many.run();
   DifferentiableCase few(everything_case(ops::one_document_per_row(3, 200, at::kCPU), 2, 2));
@@ -229,7 +230,7 @@ TEST_CASE("ssd kernels: few and many sequences give the same bits", "[ops][cuda]
   const std::vector<at::Tensor> actual = few.run();
   for (size_t i = 0; i < 4; ++i) {
     CAPTURE(i);
-    REQUIRE(actual[i].equal(three(expected[i])));
+    REQUIRE(rms_error(actual[i], three(expected[i])) <= 1e-3);
   }
 }
 
