@@ -85,7 +85,7 @@ struct SsdBackwardParams {
   float* added;    // gradient of s_end − s through the chunk's final state
   float* direct;   // gradient of Δ apart from the decay
   float* skip;     // x·dy
-  float* anchors;  // [B, H, anchors, 8] parts of <state before every 128 tokens, gradient of the state 64 tokens on>
+  float* anchors;  // [B, H, anchors, 8] parts of <state before each, gradient of the state a chunk on>
   float* sums;     // [3, B, H, kSsdSumParts]: of d_a_log, d_dt_bias, d_d_skip
 };
 inline constexpr int kSsdSumParts = 8;
