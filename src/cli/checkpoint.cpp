@@ -216,7 +216,7 @@ void add_checkpoint_command(CLI::App& app) {
   prune_verb
       ->add_option("--keep-every", options->keep_every,
                    "Keep every n-th step too, 0 = none; default: the run's")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   prune_verb->add_flag("--dry-run", options->dry_run, "Only say what would be removed");
   prune_verb->callback([=] { prune(*options); });
 }

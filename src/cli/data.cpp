@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/check.h"
+#include "core/counted.h"
 #include "core/logging.h"
 #include "data/corpus_tools.h"
 #include "data/prepare.h"
@@ -26,27 +27,29 @@ void prepare(const PrepareOptions& options) {
     sum.tokens += shard.tokens;
   }
   for (const auto& [split, sum] : splits) {
-    std::cout << (manifest.folder / split).string() << ": " << sum.documents << " documents, " << sum.tokens
-              << " tokens, " << sum.shards << (sum.shards == 1 ? " shard\n" : " shards\n");
+    std::cout << (manifest.folder / split).string() << ": " << counted(sum.documents, "document") << ", "
+              << counted(sum.tokens, "token") << ", " << counted(sum.shards, "shard") << "\n";
   }
   const CorpusCounts& counts = manifest.counts;
-  if (counts.empty > 0) std::cout << counts.empty << " empty documents left out\n";
-  if (counts.skipped > 0) std::cout << counts.skipped << " bad documents skipped\n";
+  if (counts.empty > 0) std::cout << "left out: " << counted(counts.empty, "empty document") << "\n";
+  if (counts.skipped > 0) std::cout << "skipped: " << counted(counts.skipped, "bad document") << "\n";
   if (counts.parts > 0) {
     std::cout << "documents over " << (kMaxDocumentBytes >> 20) << " MiB were cut, into " << counts.parts
               << " additional ones\n";
   }
   if (counts.unknown > 0)
-    std::cout << counts.unknown << " tokens are <unk>: the tokenizer lacks their characters\n";
+    std::cout << "<unk>: " << counted(counts.unknown, "token")
+              << ", of characters that the tokenizer lacks\n";
 }
 
 void verify(const std::string& path, const std::string& tokenizer) {
   const VerifyReport report = verify_corpus(path, tokenizer);
   for (const std::string& damage : report.damage) log_error(damage);
   expect_input(report.damage.empty(),
-               concat(path, ": damaged (", report.damage.size(), " problems, listed above)"));
-  std::cout << path << ": " << report.shards << " shards, " << report.documents << " documents, "
-            << report.tokens << " tokens: valid\n";
+               concat(path, ": damaged (", counted(report.damage.size(), "problem"), ", listed above)"));
+  std::cout << path << ": " << counted(report.shards, "shard") << ", "
+            << counted(report.documents, "document") << ", " << counted(report.tokens, "token")
+            << ": valid\n";
   if (!report.has_manifest) {
     std::cout << "no manifest.json of data prepare: there are no counts and checksums to compare with\n";
   }

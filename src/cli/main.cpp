@@ -1,6 +1,7 @@
 // transxssm: one verb per file of this folder. Exit codes: 0 done, 2 bad input, 1 failure, train's own when
 // stopped early.
 #include <csignal>
+#include <iostream>
 #include <limits>
 
 #include <CLI/CLI.hpp>
@@ -8,6 +9,7 @@
 
 #include "cli/bench.h"
 #include "cli/checkpoint.h"
+#include "cli/command_line.h"
 #include "cli/config.h"
 #include "cli/data.h"
 #include "cli/generate.h"
@@ -46,8 +48,11 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kBadInput;  // 0: --help and --version
+    if (error.get_exit_code() != 0) throw InputError(explain(app, error));
+    exit_code = app.exit(error);  // --help and --version
   }
+  std::cout.flush();
+  expect_input(std::cout.good(), "standard output can't be written; is its disk full?");
   return exit_code;
 }
 

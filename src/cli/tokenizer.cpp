@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/counted.h"
 #include "data/byte_stream.h"
 #include "data/tokenizer.h"
 #include "data/tokenizer_trainer.h"
@@ -109,10 +110,11 @@ void print_info(const std::string& model) {
 void train(const TokenizerTraining& options) {
   const TokenizerTrainingReport report = train_tokenizer(options);
   std::cout << report.model.string() << ": " << options.vocab_size << " pieces from " << report.sampled_bytes
-            << " of " << report.bytes << " bytes in " << report.documents << " documents ("
-            << report.sentences << " sentences)\n";
-  if (report.long_lines > 0) std::cout << report.long_lines << " lines over 4192 bytes were split\n";
-  if (report.skipped > 0) std::cout << report.skipped << " bad documents were skipped\n";
+            << " of " << counted(report.bytes, "byte") << " in " << counted(report.documents, "document")
+            << " (" << counted(report.sentences, "sentence") << ")\n";
+  if (report.long_lines > 0)
+    std::cout << "split: " << counted(report.long_lines, "line") << " over 4192 bytes\n";
+  if (report.skipped > 0) std::cout << "skipped: " << counted(report.skipped, "bad document") << "\n";
 }
 
 void add_train(CLI::App& tokenizer) {

@@ -11,6 +11,7 @@
 #include "config/valid_text.h"
 #include "config/walk.h"
 #include "core/check.h"
+#include "core/nearest.h"
 
 namespace transxssm {
 namespace {
@@ -187,22 +188,6 @@ class Decoder {
   bool expand_variables_;
 };
 
-// Levenshtein distance.
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row[b.size()];
-}
-
 }  // namespace
 
 RunConfig decode(const Tree& root, bool expand_variables) {
@@ -212,19 +197,15 @@ RunConfig decode(const Tree& root, bool expand_variables) {
 }
 
 std::string did_you_mean(const std::string& key, const std::vector<std::string>& siblings) {
-  std::string nearest;
+  std::string meant;
   // The right name in the wrong section.
   walk_leaves(RunConfig{}, [&](const std::string& dotted, const Field& field, const auto&, Effect) {
-    if (key == field.name && nearest.empty()) nearest = dotted;
+    if (key == field.name && meant.empty()) meant = dotted;
   });
-  size_t best = std::max<size_t>(2, key.size() / 2) + 1;  // as far as this is no typing error
-  for (const std::string& name : siblings) {
-    const size_t distance = edit_distance(key, name);
-    if (distance == 0 || distance >= best || nearest.find('.') != std::string::npos) continue;
-    best = distance;
-    nearest = name;
+  if (meant.find('.') == std::string::npos) {
+    if (const std::string similar = nearest(key, siblings); !similar.empty()) meant = similar;
   }
-  return nearest.empty() ? "" : " Did you mean " + nearest + "?";
+  return meant.empty() ? "" : " Did you mean " + meant + "?";
 }
 
 }  // namespace transxssm

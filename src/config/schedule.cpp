@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "core/counted.h"
 #include "core/logging.h"
 
 namespace transxssm {
@@ -49,9 +50,9 @@ void warn_if_shortened(const RunConfig& config) {
   if (!resolved.shortened) return;
   const int64_t max_steps = config.train.max_steps;
   const GivenSteps given = given_steps(config.schedule, max_steps);
-  log_warning(concat("schedule: warm-up (", given.warmup, " steps) and decay (", given.decay,
-                     ") are longer than train.max_steps = ", max_steps, "; shortened in proportion to ",
-                     resolved.warmup_steps, " and ", resolved.decay_steps));
+  log_warning(concat("schedule: warm-up (", counted(given.warmup, "step"), ") and decay (",
+                     counted(given.decay, "step"), ") are longer than train.max_steps = ", max_steps,
+                     "; shortened in proportion to ", resolved.warmup_steps, " and ", resolved.decay_steps));
 }
 
 }  // namespace transxssm

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "core/check.h"
+#include "core/counted.h"
 #include "data/corpus_manifest.h"
 #include "data/corpus_tools.h"
 #include "data/token_file.h"
@@ -88,8 +89,8 @@ void print_manifest(const CorpusManifest& manifest, std::ostream& out) {
   const CorpusCounts& counts = manifest.counts;
   out << "corpus " << manifest.folder.string() << ": vocabulary " << manifest.vocab_size() << ", tokenizer "
       << manifest.tokenizer_hash() << "\n"
-      << counts.documents << " documents, " << counts.tokens << " tokens, " << counts.text_bytes
-      << " bytes of text";
+      << counted(counts.documents, "document") << ", " << counted(counts.tokens, "token") << ", "
+      << counted(counts.text_bytes, "byte") << " of text";
   if (counts.tokens > 0) {
     out << " (" << std::fixed << std::setprecision(3)
         << static_cast<double>(counts.text_bytes) / static_cast<double>(counts.tokens) << " bytes a token)";

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "core/check.h"
+#include "core/counted.h"
 #include "core/hash.h"
 #include "data/corpus_manifest.h"
 #include "data/corpus_tools.h"
@@ -136,8 +137,9 @@ void Verifier::check_shard(const fs::path& prefix) {
 void Verifier::check_record(const TokenFile& file, const ShardRecord& record) {
   const std::string name = file.prefix().string();
   if (file.num_documents() != record.documents || file.num_tokens() != record.tokens) {
-    damaged(concat(name, ": has ", file.num_documents(), " documents and ", file.num_tokens(),
-                   " tokens, the manifest says ", record.documents, " and ", record.tokens));
+    damaged(concat(name, ": has ", counted(file.num_documents(), "document"), " and ",
+                   counted(file.num_tokens(), "token"), ", the manifest says ", record.documents, " and ",
+                   record.tokens));
   }
   if (hash_file(name + ".bin") != record.bin_hash)
     damaged(concat(name, ".bin: checksum differs from the manifest's"));

@@ -12,6 +12,7 @@
 
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/counted.h"
 #include "core/hash.h"
 #include "core/logging.h"
 #include "data/encode_pipeline.h"
@@ -91,8 +92,8 @@ void expect_shards(const fs::path& folder, const std::vector<ShardRecord>& shard
   for (const ShardRecord& shard : shards) {
     const TokenFile file(folder / shard.name);
     expect_input(file.num_tokens() == shard.tokens,
-                 concat(file.bin_path().string(), ": has ", file.num_tokens(), " tokens instead of ",
-                        shard.tokens, "; make the corpus again with --overwrite"));
+                 concat(file.bin_path().string(), ": has ", counted(file.num_tokens(), "token"),
+                        " instead of ", shard.tokens, "; make the corpus again with --overwrite"));
   }
 }
 
@@ -109,10 +110,11 @@ void Preparation::select_validation_documents() {
       smallest.push({document.hash, number++});
       if (static_cast<int64_t>(smallest.size()) > wanted) smallest.pop();
     }
-    progress.show(block->consumed, 0, concat(number, " documents"));
+    progress.show(block->consumed, 0, counted(number, "document"));
   }
-  expect_input(number > wanted, concat("--validation-documents ", wanted,
-                                       " leaves nothing to train on: the input has ", number, " documents"));
+  expect_input(number > wanted,
+               concat("--validation-documents ", wanted, " leaves nothing to train on: the input has ",
+                      counted(number, "document")));
   state_.limit = smallest.top();
 }
 
@@ -174,8 +176,8 @@ void Preparation::finish_segment() {
   write_prepare_state(options_.output, state_);
   segment_ = std::make_unique<SegmentWriter>(options_.output, tokenizer_.vocab_size(), state_);
   progress_->clear();
-  log_info(concat("segment ", std::max(state_.shards.size(), state_.validation_parts.size()),
-                  " finished: ", counts_.documents, " documents, ", counts_.tokens, " tokens so far"));
+  log_info(concat("segment ", std::max(state_.shards.size(), state_.validation_parts.size()), " finished: ",
+                  counted(counts_.documents, "document"), ", ", counted(counts_.tokens, "token"), " so far"));
 }
 
 void Preparation::write_segments() {
@@ -186,7 +188,7 @@ void Preparation::write_segments() {
   while (const auto block = pipeline->next()) {
     if (!skipped) skipped = resume_.block == 0 ? 0 : block->consumed;
     write_block(*block);
-    progress_->show(block->consumed, *skipped, concat(counts_.tokens, " tokens"));
+    progress_->show(block->consumed, *skipped, counted(counts_.tokens, "token"));
   }
   position_.source = sources_.size();
   position_.block = position_.document = 0;
@@ -196,7 +198,8 @@ void Preparation::write_segments() {
 }
 
 CorpusManifest Preparation::finish() {
-  const std::string skipped = counts_.skipped > 0 ? concat(", ", counts_.skipped, " bad ones skipped") : "";
+  const std::string skipped =
+      counts_.skipped > 0 ? concat(", skipped ", counted(counts_.skipped, "bad one")) : "";
   expect_input(counts_.documents > 0, concat("no documents in ", names_of(sources_), skipped));
   expect_input(!state_.shards.empty(), "every document went to validation; lower --validation-fraction");
   CorpusManifest manifest;
@@ -222,7 +225,7 @@ CorpusManifest Preparation::finish() {
 void Preparation::expect_skipping_fits(const CorpusCounts& counts) const {
   expect_input(options_.skip_bad || counts.skipped == 0,
                concat(options_.output.string(), ": was prepared with --skip-bad, which left out ",
-                      counts.skipped, " documents; give --skip-bad again, or --overwrite"));
+                      counted(counts.skipped, "document"), "; give --skip-bad again, or --overwrite"));
 }
 
 // Makes room for new shards. A tokenizer.model that is not from an earlier run is the user's own and stays.
@@ -270,8 +273,9 @@ std::optional<CorpusManifest> Preparation::find_earlier_work() {
     expect_shards(options_.output, state->shards);
     expect_shards(options_.output, state->validation_parts);
     state_ = std::move(*state);
-    log_info(concat("going on in ", options_.output.string(), " after ", state_.counts.documents,
-                    " documents, ", state_.counts.tokens, " tokens"));
+    log_info(concat("going on in ", options_.output.string(), " after ",
+                    counted(state_.counts.documents, "document"), ", ",
+                    counted(state_.counts.tokens, "token")));
   } else {
     start_over(std::nullopt);
   }

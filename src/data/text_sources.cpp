@@ -6,6 +6,7 @@
 #include <glob.h>
 
 #include "core/check.h"
+#include "core/counted.h"
 #include "core/logging.h"
 #include "data/text_reader.h"
 
@@ -82,7 +83,8 @@ class Finder {
                  concat(folder.string(),
                         ": holds no text (files ending in .txt, .text, .md, .jsonl, .ndjson or .json, "
                         "plain or with .gz or .zst; with --format text or jsonl: any file)"));
-    if (others > 0) log_info(concat(folder.string(), ": ", others, " files of other kinds left out"));
+    if (others > 0)
+      log_info(concat(folder.string(), ": ", "left out ", counted(others, "file"), " of other kinds"));
     std::sort(files.begin(), files.end());
     for (const fs::path& file : files) add_file(file);
   }

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "core/counted.h"
 
 namespace transxssm {
 
@@ -79,8 +80,8 @@ std::pair<WindowRange, WindowRange> split_windows(const std::string& path, int64
                                                   const std::vector<double>& split) {
   TokenSource source(path);
   const int64_t windows = source.num_windows(seq_len);
-  expect_input(windows >= 1, concat(path, ": holds ", source.num_tokens(),
-                                    " tokens; a window of train.seq_len ", seq_len, " needs ", seq_len + 1));
+  expect_input(windows >= 1, concat(path, ": holds ", counted(source.num_tokens(), "token"),
+                                    "; a window of train.seq_len ", seq_len, " needs ", seq_len + 1));
   int64_t held_out = 0;
   if (!split.empty()) {
     expect_input(split.size() == 2 && split[0] > 0 && split[1] > 0,

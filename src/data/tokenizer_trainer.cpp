@@ -10,6 +10,7 @@
 
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/counted.h"
 #include "core/hash.h"
 #include "core/logging.h"
 #include "data/corpus_manifest.h"
@@ -116,10 +117,11 @@ std::vector<std::string> sample_text(const TokenizerTraining& options, Tokenizer
     });
   }
   report.sampled_bytes = sample.bytes();
-  expect_input(report.bytes > 0,
-               concat("no text in ", names_of(sources),
-                      report.skipped > 0 ? concat(" (", report.skipped, " bad lines skipped)") : "",
-                      ": a tokenizer needs text to train on"));
+  expect_input(
+      report.bytes > 0,
+      concat("no text in ", names_of(sources),
+             report.skipped > 0 ? concat(" (skipped ", counted(report.skipped, "bad line"), ")") : "",
+             ": a tokenizer needs text to train on"));
   return sample.take();
 }
 
@@ -209,7 +211,7 @@ TokenizerTrainingReport train_tokenizer(const TokenizerTraining& options) {
   auto passages = sample_text(options, report);
   report.long_lines = count_long_lines(passages);
   log_info(concat("training a ", options.type, " tokenizer of ", options.vocab_size, " pieces on ",
-                  report.sampled_bytes, " of ", report.bytes, " bytes of text"));
+                  report.sampled_bytes, " of ", counted(report.bytes, "byte"), " of text"));
   SampleIterator sentences(std::move(passages));
   const std::string model = run_trainer(options, sentences);
   report.sentences = sentences.sentences();

@@ -16,6 +16,7 @@
 #include <c10/core/CachingDeviceAllocator.h>
 
 #include "core/check.h"
+#include "core/counted.h"
 #include "csrc_cuda/common/device_info.h"
 
 namespace transxssm {
@@ -69,7 +70,7 @@ ComputeDevice choose_device(Device wanted, ComputeDtype compute, const std::stri
                             "without CUDA): set ",
                             option, " to auto or cpu"));
   if (wanted == Device::cpu || !has_gpu)
-    return {at::kCPU, at::kFloat, concat("CPU, ", at::get_num_threads(), " threads"), 0};
+    return {at::kCPU, at::kFloat, "CPU, " + counted(at::get_num_threads(), "thread"), 0};
   const std::string name = kernels::device_name(0);
   return {at::Device(at::kCUDA, 0), compute == ComputeDtype::bf16 ? at::kBFloat16 : at::kFloat, name,
           peak_flops(name)};

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <new>
+#include <regex>
 
 #include <c10/util/Exception.h>
 
@@ -27,7 +28,10 @@ std::optional<std::string> out_of_memory(const std::exception& error) {
 
 std::string message_of(const std::exception& error) {
   const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
-  return torch_error ? torch_error->what_without_backtrace() : error.what();
+  const std::string message = torch_error ? torch_error->what_without_backtrace() : error.what();
+  // Where expect() was called, as the compiler was given the file: shown from the repository's root on.
+  static const std::regex place(R"(\([^()]*/((?:src|csrc_cuda)/[^()]*:\d+)\)$)");
+  return std::regex_replace(message, place, "($1)");
 }
 
 }  // namespace transxssm

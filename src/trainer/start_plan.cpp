@@ -7,6 +7,7 @@
 #include "config/load.h"
 #include "config/schedule.h"
 #include "core/check.h"
+#include "core/counted.h"
 #include "core/logging.h"
 #include "optim/lr_schedule.h"
 
@@ -43,8 +44,8 @@ void keep_finished_warmup(const RunConfig& before, RunConfig& now, int64_t step)
     return;
   now.schedule.warmup_ratio = 0;
   now.schedule.warmup_steps = steps;
-  log_info(
-      concat("the warm-up is over and stays ", steps, " steps, whatever schedule.warmup_ratio gives now"));
+  log_info(concat("the warm-up is over and stays ", counted(steps, "step"),
+                  ", whatever schedule.warmup_ratio gives now"));
 }
 
 // Whether another value of the field changes nothing that the run has computed or was going to compute.

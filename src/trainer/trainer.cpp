@@ -6,6 +6,7 @@
 
 #include "config/load.h"
 #include "core/check.h"
+#include "core/counted.h"
 #include "core/logging.h"
 #include "core/version.h"
 #include "model/accounting.h"
@@ -130,8 +131,8 @@ void Trainer::read_reports(size_t leave_queued) {
     if (report.skipped_in_row > config_.train.max_skipped_in_row)
       throw std::runtime_error(
           concat("step ", queued.step, ": loss ", report.loss, ", gradient norm ", report.grad_norm, "; ",
-                 report.skipped_in_row,
-                 " steps in a row were not finite and were skipped (train.max_skipped_in_row is ",
+                 counted(report.skipped_in_row, "step"),
+                 " in a row with a loss or norm that is not finite, skipped (train.max_skipped_in_row is ",
                  config_.train.max_skipped_in_row,
                  "). Lower optimizer.lr or look at the data of these steps; the newest "
                  "checkpoint is untouched"));

@@ -1,141 +1,35 @@
 // What the program does with bad input: exit code 2, one clear message, nothing half-written.
-#include <filesystem>
-#include <fstream>
-#include <functional>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include <signal.h>
 #include <sys/resource.h>
 
-#include "config/load.h"
-#include "core/atomic_file.h"
-#include "core/check.h"
-#include "support/catch.h"
-#include "support/run_program.h"
-#include "support/tiny_run.h"
+#include "cli/bad_input_case.h"
 #include "trainer/run_lock.h"
 
 using namespace transxssm;
 using namespace transxssm::test;
-namespace fs = std::filesystem;
-
-namespace {
-
-using Words = std::vector<std::string>;
-using Setup = std::function<void(const fs::path&)>;
-
-struct Case {
-  std::string name;
-  std::string arguments;  // separated by spaces
-  Words says;             // all of it on stderr
-  Setup set_up = {};      // in the folder, beside run.yaml and the shards `train` and `validation`
-};
-
-constexpr int kBadInput = 2;
-const Words kRunFolders{"run", "second"};  // may be made, and say in status.json what was wrong
-
-Setup file(const std::string& name, const std::string& content) {
-  return [=](const fs::path& folder) { write(folder / name, content); };
-}
-
-// run.yaml with `from` replaced.
-Setup edited(const std::string& from, const std::string& to) {
-  return [=](const fs::path& folder) {
-    std::string yaml = read_file(folder / "run.yaml");
-    const size_t at = yaml.find(from);
-    REQUIRE(at != std::string::npos);
-    write(folder / "run.yaml", yaml.replace(at, from.size(), to));
-  };
-}
-
-std::string train(const std::string& more = "") { return "train --config run.yaml " + more; }
-
-std::string prepare(const std::string& input_and_more) {
-  return "data prepare --tokenizer tok.model --output corpus --input " + input_and_more;
-}
-
-// A tokenizer of 400 pieces; trained once.
-void add_tokenizer(const fs::path& folder) {
-  static const TempFolder kept;
-  const fs::path model = kept / "tok.model";
-  if (!fs::exists(model)) {
-    const Ended ended = run_program(
-        kept.path(), {"tokenizer", "train", "--input", std::string(TRANSXSSM_SOURCE_DIR) + "/LICENSE",
-                      "--model-prefix", "tok", "--vocab-size", "400", "--threads", "1"});
-    INFO(ended.err);
-    REQUIRE(ended.code == 0);
-  }
-  fs::copy_file(model, folder / "tok.model");
-}
-
-Setup text_file(const std::string& name, const std::string& content) {
-  return [=](const fs::path& folder) {
-    add_tokenizer(folder);
-    write(folder / name, content);
-  };
-}
-
-// Two steps of run.yaml, with a checkpoint of the second in run/.
-void add_checkpoint(const fs::path& folder) {
-  const Ended ended = run_program(folder, words(train("--set train.max_steps=2")));
-  INFO(ended.err);
-  REQUIRE(ended.code == 0);
-  REQUIRE(fs::exists(folder / "run/checkpoints/step_00000002/manifest.json"));
-}
-
-void add_checkpoint_and_tokenizer(const fs::path& folder) {
-  add_checkpoint(folder);
-  add_tokenizer(folder);
-}
-
-void add_damaged_checkpoint(const fs::path& folder) {
-  add_checkpoint(folder);
-  for (const auto& entry : fs::recursive_directory_iterator(folder / "run/checkpoints/step_00000002")) {
-    if (entry.path().extension() != ".safetensors") continue;
-    std::string bytes = read_file(entry.path());
-    bytes.back() ^= 1;
-    write(entry.path(), bytes);
-    return;
-  }
-  FAIL("the checkpoint has no tensors");
-}
-
-void check(
-    const Case& c, const Words& may_change = {}, const std::function<void()>& in_child = [] {}) {
-  INFO("case: " << c.name);
-  const TinyRun run;
-  RunConfig config = run.config();
-  config.train.run_dir = "run";
-  config.data.train = {{"train", std::nullopt}};
-  config.data.validation.clear();
-  write(run.folder / "run.yaml", to_yaml(config));
-  if (c.set_up) c.set_up(run.folder.path());
-  const auto before = contents(run.folder.path());
-  const Ended ended = run_program(run.folder.path(), words(c.arguments), in_child);
-  INFO("stderr: " << ended.err);
-  REQUIRE(ended.code == kBadInput);
-  for (const std::string& part : c.says) {
-    INFO("expected: " << part);
-    REQUIRE(contains(ended.err, part));
-  }
-  REQUIRE_FALSE(contains(ended.err, "frame #"));
-  REQUIRE(changes(before, contents(run.folder.path()), may_change) == Words{});
-}
-
-void check_all(const std::vector<Case>& cases, const Words& may_change = {}) {
-  for (const Case& c : cases) check(c, may_change);
-}
-
-}  // namespace
 
 TEST_CASE("bad command lines") {
   check_all({
-      {"no verb", "", {"subcommand is required"}},
-      {"unknown flag", train("--confg x"), {"--confg"}},
-      {"missing flag", "train", {"--config is required"}},
+      {"no verb", "", {"transxssm: needs a command. Valid are train, generate"}},
+      {"unknown verb", "trian", {"transxssm: unknown command trian. Did you mean train?", "checkpoint"}},
+      {"option before the verb",
+       "--set a=1 train",
+       {"transxssm: unknown option --set. Valid are --help, --version"}},
+      {"unknown verb of a verb",
+       "checkpoint foo",
+       {"transxssm checkpoint: unknown command foo. Valid are list, inspect, verify, prune"}},
+      {"no verb of a verb", "data", {"transxssm data: needs a command. Valid are prepare"}},
+      {"unknown option of no verb", "--vresion", {"unknown option --vresion. Did you mean --version?"}},
+      {"unknown flag",
+       train("--confg x"),
+       {"transxssm train: unknown option --confg. Did you mean --config?", "--resume"}},
+      {"unknown flag, nothing else", "train --confg=x", {"unknown option --confg=x. Did you mean --config?"}},
+      {"too many arguments", "checkpoint list run run", {"transxssm checkpoint list: unknown argument run"}},
+      {"missing flag", "train", {"transxssm train: --config is required"}},
       {"no number", "generate --checkpoint run --max-new-tokens many", {"--max-new-tokens"}},
+      {"out of range", "generate --checkpoint run --temperature -1", {"--temperature", "-1", " to 100"}},
       {"not a number", "generate --checkpoint run --temperature nan", {"--temperature", "nan"}},
       {"--set without a value", train("--set model.num_layers"), {"model.num_layers"}},
       {"--set of an unknown field", train("--set optimizer.lrr=1"), {"optimizer.lrr", "lr"}},
@@ -303,7 +197,7 @@ TEST_CASE("--skip-bad counts what it leaves out") {
   INFO(ended.out << ended.err);
   REQUIRE(ended.code == 0);
   REQUIRE(contains(ended.out, "corpus/train: 2 documents"));
-  REQUIRE(contains(ended.out, "3 bad documents skipped"));
+  REQUIRE(contains(ended.out, "skipped: 3 bad documents"));
   for (const std::string line : {"a.jsonl:2", "a.jsonl:3", "a.jsonl:4"}) REQUIRE(contains(ended.err, line));
 }
 
@@ -387,6 +281,17 @@ TEST_CASE("bad places") {
          {"corpus/train/shard-00000.bin: can't be written"},
          text_file("a.txt", std::string(100'000, 'x'))},
         {}, full_disk);
+}
+
+TEST_CASE("a result that can't be printed is an error, not lost in silence") {
+  const TempFolder folder;
+  const auto full_output = [] { ::dup2(::open("/dev/full", O_WRONLY), 1); };
+  for (const std::string arguments : {"config schema", "--help"}) {
+    const Ended ended = run_program(folder.path(), words(arguments), full_output);
+    INFO(arguments << ": " << ended.err);
+    REQUIRE(ended.code == kBadInput);
+    REQUIRE(contains(ended.err, "standard output can't be written"));
+  }
 }
 
 TEST_CASE("CUDA asked for and absent") {

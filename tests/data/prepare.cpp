@@ -306,7 +306,7 @@ TEST_CASE("prepare: bad input is one message, and a first run that fails leaves 
   REQUIRE(contains(error({write("cut.zst", std::string("\x28\xb5\x2f\xfd\x04", 5))}), "cut.zst"));
   REQUIRE(contains(error({(corpus.folder / "absent.txt").string()}), "absent.txt: no such file"));
   corpus.options.skip_bad = true;
-  REQUIRE(contains(error({write("bad.jsonl", "{\n[\n")}), "bad.jsonl, 2 bad ones skipped"));
+  REQUIRE(contains(error({write("bad.jsonl", "{\n[\n")}), "bad.jsonl, skipped 2 bad ones"));
   corpus.options.validation_fraction = 0.5;
   corpus.options.validation_documents = 5;
   REQUIRE(contains(error({"x"}), "can't both be given"));

@@ -41,3 +41,16 @@ TEST_CASE("message_of: LibTorch's errors without their backtrace, others as they
   }
   REQUIRE(message_of(InputError("no such file")) == "no such file");
 }
+
+TEST_CASE("message_of: names a place in the source as the repository does, wherever it was built") {
+  try {
+    expect(false, "the lock is lost");
+  } catch (const std::exception& error) {
+    REQUIRE(message_of(error).find("the lock is lost (") == 0);
+  }
+  REQUIRE(message_of(std::runtime_error("lost (/home/me/src/transxssm/src/trainer/run_lock.cpp:31)")) ==
+          "lost (src/trainer/run_lock.cpp:31)");
+  REQUIRE(message_of(std::runtime_error("lost (../../src/trainer/run_lock.cpp:31)")) ==
+          "lost (src/trainer/run_lock.cpp:31)");
+  REQUIRE(message_of(InputError("text/src/a.jsonl:3: not JSON")) == "text/src/a.jsonl:3: not JSON");
+}
