@@ -116,6 +116,7 @@ void visit_fields(Self& self, Visitor&& visit) {
 
 struct KernelsConfig {
   SsdKernel ssd = SsdKernel::automatic;
+  bool cuda_graphs = true;
   bool operator==(const KernelsConfig&) const = default;
 };
 
@@ -125,6 +126,10 @@ void visit_fields(Self& self, Visitor&& visit) {
               .doc = "The SSD scan. auto: the fastest path of the device, named at the start; reference: "
                      "LibTorch. Changes speed and rounding, not the function."},
         self.ssd);
+  visit(Field{.name = "cuda_graphs",
+              .doc = "On a GPU: record a step's work once and replay it, which spares the host. false: queue "
+                     "each operation anew. Same bits."},
+        self.cuda_graphs);
 }
 
 struct CheckpointConfig {

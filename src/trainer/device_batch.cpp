@@ -3,27 +3,51 @@
 #include <cstring>
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+
+#include "core/check.h"
 
 namespace transxssm {
 namespace {
 
 template <class T>
-at::Tensor copy_to(const std::vector<T>& values, at::IntArrayRef shape, at::ScalarType dtype,
-                   at::Device device) {
-  auto host = at::empty(shape, at::TensorOptions().dtype(dtype).pinned_memory(device.is_cuda()));
-  std::memcpy(host.data_ptr(), values.data(), values.size() * sizeof(T));
-  // The caching host allocator keeps the pinned block until the copy is done.
-  return device.is_cuda() ? host.to(device, dtype, /*non_blocking=*/true) : host;
+void copy_into(const at::Tensor& to, const std::vector<T>& values) {
+  expect(to.numel() == static_cast<int64_t>(values.size()),
+         concat("a batch of ", values.size(), " values for buffers of ", to.sizes()));
+  if (to.is_cpu()) {
+    std::memcpy(to.mutable_data_ptr(), values.data(), values.size() * sizeof(T));
+    return;
+  }
+  const auto host = at::empty(to.sizes(), to.options().device(at::kCPU).pinned_memory(true));
+  std::memcpy(host.mutable_data_ptr(), values.data(), values.size() * sizeof(T));
+  to.copy_(
+      host,
+      /*non_blocking=*/true);  // the caching host allocator keeps the pinned block until the copy is done
 }
 
 }  // namespace
 
+BatchBuffers::BatchBuffers(const Batch& batch, at::Device device) {
+  const at::TensorOptions on_device(device);
+  tokens_bt_ = at::empty({batch.batch, batch.seq_len}, on_device.dtype(at::kLong));
+  labels_bt_ = at::empty_like(tokens_bt_);
+  offsets_ = at::empty({static_cast<int64_t>(batch.document_offsets.size())}, on_device.dtype(at::kInt));
+}
+
+void BatchBuffers::fill(const Batch& batch) {
+  copy_into(tokens_bt_, batch.tokens);
+  copy_into(labels_bt_, batch.labels);
+  copy_into(offsets_, batch.document_offsets);
+}
+
+DeviceBatch BatchBuffers::contents() const {
+  return {tokens_bt_, labels_bt_, ops::make_documents(offsets_, tokens_bt_.size(0), tokens_bt_.size(1))};
+}
+
 DeviceBatch to_device(const Batch& batch, at::Device device) {
-  const std::vector<int64_t> shape{batch.batch, batch.seq_len};
-  const auto offsets = copy_to(batch.document_offsets, {static_cast<int64_t>(batch.document_offsets.size())},
-                               at::kInt, device);
-  return {copy_to(batch.tokens, shape, at::kLong, device), copy_to(batch.labels, shape, at::kLong, device),
-          ops::make_documents(offsets, batch.batch, batch.seq_len)};
+  BatchBuffers buffers(batch, device);
+  buffers.fill(batch);
+  return buffers.contents();
 }
 
 double mean_keys(const Batch& batch) {

@@ -4,29 +4,68 @@
 
 #include <ATen/ops/mul.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "trainer/device_batch.h"
+#include "core/logging.h"
 
 namespace transxssm {
+namespace {
+
+// Shapes of micro-batches that get a graph of their own; a run has one, or a few where the number of
+// documents varies much (data/packing.h). A graph costs some tens of megabytes.
+constexpr size_t kMostGraphs = 8;
+
+}  // namespace
+
+TrainStep::TrainStep(const HybridModel& model, FlatParameters& parameters, Optimizer& optimizer,
+                     const TrainStepOptions& options)
+    : model_(model),
+      parameters_(parameters),
+      optimizer_(optimizer),
+      z_loss_(options.z_loss),
+      loss_(at::zeros({}, at::TensorOptions().dtype(at::kFloat).device(model.device()))),
+      per_label_(at::zeros_like(loss_)),
+      graphs_(options.cuda_graphs && model.device().is_cuda() ? std::make_unique<GraphPool>() : nullptr),
+      update_(graphs_.get()) {}
 
 bool TrainStep::run(const GlobalBatch& batch, double lr, const std::function<bool()>& abandon) {
   // Sums over labels are scaled by the count of the whole global batch, known before the step, so neither the
   // number of micro-batches nor that of ranks changes the loss.
-  const double per_label = 1.0 / static_cast<double>(std::max<int64_t>(batch.counted_labels, 1));
-  loss_ = at::zeros({}, at::TensorOptions().dtype(at::kFloat).device(model_.device()));
+  per_label_.fill_(1.0 / static_cast<double>(std::max<int64_t>(batch.counted_labels, 1)));
+  optimizer_.set_learning_rate(lr);
+  loss_.zero_();
   for (const Batch& micro_batch : batch.micro_batches) {
     if (abandon()) {
       parameters_.zero_grad();
       return false;
     }
-    const DeviceBatch in = to_device(micro_batch, model_.device());
-    const auto result = model_.loss(in.tokens_bt, in.labels_bt, in.documents, z_loss_);
-    torch::autograd::backward({result.objective.mul(per_label)}, {});  // operators add to the flat gradients
-    loss_.add_(result.loss, per_label);
+    MicroStep& step = micro_step_for(micro_batch);
+    step.in.fill(micro_batch);
+    step.work.run([&] { forward_backward(step.in.contents()); });
   }
-  optimizer_.step(lr, loss_);  // clip, update unless something is not finite, zero the gradients
+  update_.run(
+      [&] { optimizer_.update(loss_); });  // clip, update unless something is not finite, zero the gradients
   return true;
+}
+
+void TrainStep::forward_backward(const DeviceBatch& in) {
+  const auto result = model_.loss(in.tokens_bt, in.labels_bt, in.documents, z_loss_);
+  torch::autograd::backward({result.objective.mul(per_label_)}, {});  // operators add to the flat gradients
+  loss_.addcmul_(result.loss, per_label_);
+}
+
+TrainStep::MicroStep& TrainStep::micro_step_for(const Batch& batch) {
+  const std::array<int64_t, 3> shape{batch.batch, batch.seq_len,
+                                     static_cast<int64_t>(batch.document_offsets.size()) - 1};
+  if (const auto found = micro_steps_.find(shape); found != micro_steps_.end()) return found->second;
+  const bool captured = graphs_ && micro_steps_.size() < kMostGraphs;
+  if (graphs_ && !captured)
+    log_warning(concat("micro-batches with room for ", shape[2],
+                       " documents run without a CUDA graph: ", kMostGraphs, " other shapes have one"));
+  return micro_steps_
+      .emplace(shape, MicroStep{{batch, model_.device()}, RepeatedWork(captured ? graphs_.get() : nullptr)})
+      .first->second;
 }
 
 }  // namespace transxssm

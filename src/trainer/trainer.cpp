@@ -46,7 +46,7 @@ Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const Run
              {config.train.seq_len, config.train.deterministic, config.train.recompute,
               ssd_path(config.kernels)}),
       optimizer_(parameters_, config.optimizer),
-      train_step_(model_, parameters_, optimizer_, config.train.z_loss),
+      train_step_(model_, parameters_, optimizer_, {config.train.z_loss, config.kernels.cuda_graphs}),
       schedule_(make_lr_schedule(config.optimizer, config.schedule, config.train.max_steps)),
       checkpointer_(std::move(checkpointer)),
       flops_per_token_(train_flops_per_token(config.model, 0)),
