@@ -1,3 +1,4 @@
+// Recording and replaying with LibTorch's CUDA graphs.
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>

@@ -268,6 +268,6 @@ TEST_CASE(
   auto config = tiny.config();
   config.train.z_loss = 1e38;  // the gradient overflows
   config.train.max_skipped_in_row = 3;
-  require_error([&] { launch_training(config, {}); }, "were not finite and were skipped");
+  require_error([&] { launch_training(config, {}); }, "with a loss or norm that is not finite, skipped");
   REQUIRE(status_of(config.train.run_dir).at("state") == "failed");
 }
