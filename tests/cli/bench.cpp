@@ -22,7 +22,7 @@ void require_refused(const std::string& arguments, const std::string& says) {
 }  // namespace
 
 TEST_CASE("bench: bad arguments are refused before anything is measured") {
-  require_refused("", "subcommand is required");
+  require_refused("", "transxssm bench: needs a command. Valid are ops");
   require_refused("ops", "--op is required");
   require_refused("ops --op attention", "--op");
   for (const std::string shape :

@@ -39,7 +39,7 @@ TEST_CASE("out of memory: a model that is larger than the memory is refused befo
   INFO(says);
   REQUIRE(contains(
       says, "out of memory: parameters, gradients and optimizer moments of this model take 768.01 TiB"));
-  REQUIRE(contains(says, "are free on CPU, 1 threads. Choose a smaller model (model.hidden_size"));
+  REQUIRE(contains(says, "are free on CPU, 1 thread. Choose a smaller model (model.hidden_size"));
 }
 
 TEST_CASE("out of memory: parameters and activations that can't be allocated") {
