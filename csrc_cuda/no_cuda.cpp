@@ -17,6 +17,7 @@ namespace {
 }  // namespace
 
 std::string device_name(int) { no_cuda("device_name"); }
+uint64_t device_memory(int) { no_cuda("device_memory"); }
 void adamw(const AdamWParams&, CUstream_st*) { no_cuda("adamw"); }
 void sum_squares(const SumSquaresParams&, CUstream_st*) { no_cuda("sum_squares"); }
 void norm_of_partial_sums(const NormOfPartialSumsParams&, CUstream_st*) { no_cuda("norm_of_partial_sums"); }

@@ -4,10 +4,18 @@
 
 namespace transxssm::kernels {
 
-std::string device_name(int device) {
+namespace {
+
+cudaDeviceProp properties_of(int device, const char* asked) {
   cudaDeviceProp properties{};
-  check_cuda(cudaGetDeviceProperties(&properties, device), "device_name");
-  return properties.name;
+  check_cuda(cudaGetDeviceProperties(&properties, device), asked);
+  return properties;
 }
+
+}  // namespace
+
+std::string device_name(int device) { return properties_of(device, "device_name").name; }
+
+uint64_t device_memory(int device) { return properties_of(device, "device_memory").totalGlobalMem; }
 
 }  // namespace transxssm::kernels

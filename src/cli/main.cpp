@@ -13,6 +13,7 @@
 #include "cli/config.h"
 #include "cli/data.h"
 #include "cli/generate.h"
+#include "cli/plan.h"
 #include "cli/tokenizer.h"
 #include "cli/train.h"
 #include "cli/version.h"
@@ -39,6 +40,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", version_text, "Print the versions of the program and of its libraries");
   app.require_subcommand(1);
   add_train_command(app, exit_code);
+  add_plan_command(app);
   add_generate_command(app);
   add_tokenizer_command(app);
   add_data_command(app);

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "config/model_config.h"
 
@@ -14,6 +17,10 @@ struct ParameterCounts {
 };
 
 ParameterCounts count_parameters(const ModelConfig& config);
+
+// The same total by part, in the order of the forward pass: embedding, the mixers' matrices by kind, MLPs,
+// vectors (norms, residual scales and the scan's own), an untied head.
+std::vector<std::pair<std::string, int64_t>> count_by_part(const ModelConfig& config);
 
 // Model FLOPs of one token, forward and backward: 6 per matrix element (head included), 12·H·P·`mean_keys`
 // per attention layer (mean keys attended per token: half the length for one document), 12·N·H·P per SSD

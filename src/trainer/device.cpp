@@ -22,25 +22,49 @@
 namespace transxssm {
 namespace {
 
-constexpr double kGib = 1024.0 * 1024.0 * 1024.0;
-
-// Dense bf16 tensor-core peaks from NVIDIA's data sheets; the first name that occurs in the device's counts.
-constexpr std::array<std::pair<std::string_view, double>, 8> kPeakFlops{{
-    {"H100 PCIe", 756e12},
-    {"H100 NVL", 835e12},
-    {"H100", 989e12},
-    {"H200", 989e12},
-    {"GH200", 989e12},
-    {"A100", 312e12},
-    {"L40S", 362e12},
-    {"RTX 4090", 165e12},
+// Dense bf16 tensor-core peaks, FLOP/s, and memory bandwidths, bytes/s, from NVIDIA's data sheets; the first
+// name that occurs in the device's counts.
+struct DataSheet {
+  std::string_view name;
+  double flops, bandwidth;
+};
+constexpr std::array<DataSheet, 8> kDataSheets{{
+    {"H100 PCIe", 756e12, 2.0e12},
+    {"H100 NVL", 835e12, 3.9e12},
+    {"H100", 989e12, 3.35e12},
+    {"GH200", 989e12, 4.0e12},
+    {"H200", 989e12, 4.8e12},
+    {"A100", 312e12, 2.0e12},
+    {"L40S", 362e12, 0.864e12},
+    {"RTX 4090", 165e12, 1.01e12},
 }};
 
-double peak_flops(const std::string& name) {
-  for (const auto& [part, flops] : kPeakFlops)
-    if (name.find(part) != std::string::npos) return flops;
-  return 0;
+ComputeDevice gpu_named(const std::string& name, ComputeDtype compute) {
+  ComputeDevice gpu{at::Device(at::kCUDA, 0), compute == ComputeDtype::bf16 ? at::kBFloat16 : at::kFloat,
+                    name};
+  for (const DataSheet& sheet : kDataSheets)
+    if (name.find(sheet.name) != std::string::npos) {
+      gpu.peak_flops = sheet.flops;
+      gpu.memory_bandwidth = sheet.bandwidth;
+      break;
+    }
+  return gpu;
 }
+
+// Those to plan for, with what they have as the driver says.
+struct KnownGpu {
+  std::string_view option;
+  const char* name;
+  uint64_t memory;
+};
+constexpr std::array<KnownGpu, 3> kKnownGpus{{
+    {"h100", "NVIDIA H100 80GB HBM3", 84'942'979'072},
+    {"h200", "NVIDIA H200", 150'109'880'320},
+    {"a100", "NVIDIA A100-SXM4-80GB", 84'987'740'160},
+}};
+
+// What the CUDA context of the program takes.
+constexpr uint64_t kContextBytes = uint64_t{600} << 20;
 
 // The first number behind `key` in a text file such as /proc/meminfo (an empty key: in the file); nothing
 // without file or key.
@@ -71,9 +95,24 @@ ComputeDevice choose_device(Device wanted, ComputeDtype compute, const std::stri
                             option, " to auto or cpu"));
   if (wanted == Device::cpu || !has_gpu)
     return {at::kCPU, at::kFloat, "CPU, " + counted(at::get_num_threads(), "thread"), 0};
-  const std::string name = kernels::device_name(0);
-  return {at::Device(at::kCUDA, 0), compute == ComputeDtype::bf16 ? at::kBFloat16 : at::kFloat, name,
-          peak_flops(name)};
+  return gpu_named(kernels::device_name(0), compute);
+}
+
+PlannedGpu planned_gpu(const std::string& name, ComputeDtype compute) {
+  for (const KnownGpu& gpu : kKnownGpus)
+    if (gpu.option == name) return {gpu_named(gpu.name, compute), gpu.memory - kContextBytes};
+  throw InputError(concat(name, " is no GPU to plan for"));
+}
+
+std::vector<std::string> planned_gpus() {
+  std::vector<std::string> names;
+  for (const KnownGpu& gpu : kKnownGpus) names.emplace_back(gpu.option);
+  return names;
+}
+
+uint64_t usable_memory(const ComputeDevice& device) {
+  if (!device.device.is_cuda()) return free_memory(device);
+  return kernels::device_memory(device.device.index()) - kContextBytes;
 }
 
 uint64_t free_memory(const ComputeDevice& device) {
@@ -85,14 +124,14 @@ uint64_t free_memory(const ComputeDevice& device) {
   return std::min((*available + swap) * 1024, container_limit());
 }
 
-double memory_peak_gib(const ComputeDevice& device) {
+uint64_t memory_peak(const ComputeDevice& device) {
   if (device.device.is_cuda()) {
     const auto stats = at::getDeviceAllocator(at::kCUDA)->getDeviceStats(device.device.index());
-    return static_cast<double>(stats.allocated_bytes[0].peak) / kGib;
+    return static_cast<uint64_t>(stats.allocated_bytes[0].peak);
   }
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) * 1024 / kGib;  // ru_maxrss is in KiB
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // ru_maxrss is in KiB
 }
 
 }  // namespace transxssm

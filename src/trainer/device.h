@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -16,21 +17,33 @@ struct ComputeDevice {
   at::ScalarType dtype = at::kFloat;  // of weights and activations: bf16 or f32 on a GPU, f32 on a CPU
   std::string name;                   // "NVIDIA H100 80GB HBM3", "CPU, 2 threads"
   double peak_flops = 0;              // dense bf16 FLOP/s with f32 accumulation; 0 where unknown
+  double memory_bandwidth = 0;        // bytes/s; 0 where unknown
 };
 
 // auto takes GPU 0 when there is one. Throws InputError when a GPU is asked for, by `option`, and absent.
 ComputeDevice choose_device(Device wanted, ComputeDtype compute, const std::string& option = "train.device");
+
+// A GPU that need not be there, to plan for: one of planned_gpus().
+struct PlannedGpu {
+  ComputeDevice device;
+  uint64_t memory = 0;  // bytes for a run: what the driver keeps is taken off
+};
+PlannedGpu planned_gpu(const std::string& name, ComputeDtype compute);
+std::vector<std::string> planned_gpus();
 
 // What the configuration asks of the SSD operator.
 inline ops::SsdPath ssd_path(const KernelsConfig& kernels) {
   return kernels.ssd == SsdKernel::reference ? ops::SsdPath::reference : ops::SsdPath::automatic;
 }
 
+// Bytes that a run on `device` finds when nothing else uses it. Allocates nothing there.
+uint64_t usable_memory(const ComputeDevice& device);
+
 // Bytes that can still be allocated: on a CPU what the system calls available, swap included, or the limit of
 // the container where that is less.
 uint64_t free_memory(const ComputeDevice& device);
 
-// Most memory in use so far, GiB: allocated tensors on a GPU, the process on a CPU.
-double memory_peak_gib(const ComputeDevice& device);
+// Most memory in use so far, bytes: allocated tensors on a GPU, the process on a CPU.
+uint64_t memory_peak(const ComputeDevice& device);
 
 }  // namespace transxssm

@@ -27,6 +27,7 @@
 #include "ops/ssd.h"
 #include "trainer/errors.h"
 #include "trainer/inference.h"
+#include "trainer/plan.h"
 #include "trainer/run_folder.h"
 #include "trainer/stop.h"
 #include "trainer/trainer.h"
@@ -67,18 +68,6 @@ void describe(const RunConfig& config, const ComputeDevice& device) {
     log_info("SSD scan: " + ops::ssd_path_description(dims, device.device, device.dtype));
   }
   warn_if_shortened(config);
-}
-
-// The part of the memory that is known in advance; activations come on top.
-void expect_room_for_parameters(const RunConfig& config, const ComputeDevice& device) {
-  const auto specs = HybridModel::parameter_specs(config.model);
-  const uint64_t needed = FlatParameters::bytes_needed(specs, device.dtype);
-  const uint64_t available = free_memory(device);
-  expect_input(needed <= available,
-               concat("out of memory: parameters, gradients and optimizer moments of this model take ",
-                      format_bytes(needed), ", and ", format_bytes(available), " are free on ", device.name,
-                      ". Choose a smaller model (model.hidden_size, model.num_layers, "
-                      "model.intermediate_size), another device, or end what else uses its memory"));
 }
 
 // What a run that met `shortage` needs less memory with.
@@ -145,12 +134,16 @@ int train(const RunConfig& given, const LaunchOptions& options, const RunFolder&
   const StartPlan plan = plan_start(options, folder.path());  // after the checkpointer has cleared up
   const RunConfig config = planned_config(given, options, plan);
   describe(config, device);
-  expect_room_for_parameters(config, device);
+  expect_room(config, device, free_memory(device));
+  const MemoryPlan memory = plan_memory(config, device);
+  log_info(concat("memory: ", format_bytes(memory.peak()), " expected at the peak: ", memory.text()));
   Trainer& trainer = made.emplace(config, device, folder, std::move(checkpointer), token_bytes);
   start(trainer, config, plan);
   record(config, device, folder);
   folder.set_status({RunState::running, trainer.step(), "", std::nullopt});
   const auto reason = trainer.run();
+  log_info(concat("memory: ", format_bytes(memory_peak(device)), " used at the peak, ",
+                  format_bytes(memory.peak()), " expected"));
   const int exit_code = reason ? static_cast<int>(config.train.stop_exit_code) : 0;
   log_info(reason ? concat("stopped at step ", trainer.step(), ": ", *reason, "; ", how_to_go_on(options))
                   : concat("finished at step ", trainer.step()));

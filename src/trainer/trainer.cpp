@@ -22,6 +22,8 @@ LoaderShape loader_shape(const RunConfig& c) {
   return {c.train.seq_len, c.train.global_batch_size, c.train.micro_batch_size, c.model.vocab_size};
 }
 
+constexpr double kGib = 1024.0 * 1024.0 * 1024.0;
+
 // Between two writes of status.json that only tell the step; a write waits for the disk.
 constexpr double kTellEverySeconds = 10;
 
@@ -155,7 +157,7 @@ void Trainer::log_step(const QueuedStep& queued, const StepReport& report) {
   row.tokens_per_second_per_gpu = row.tokens_per_second;
   row.tflops_per_gpu = pace.flops_per_second * 1e-12;
   if (device_.peak_flops > 0) row.mfu = pace.flops_per_second / device_.peak_flops;
-  row.memory_peak_gib = memory_peak_gib(device_);
+  row.memory_peak_gib = static_cast<double>(memory_peak(device_)) / kGib;
   row.data_wait_seconds = loader_.seconds_waited();
   row.skipped_steps = report.skipped_steps;
   metrics_->write(row);

@@ -12,7 +12,7 @@ using namespace transxssm::test;
 
 TEST_CASE("bad command lines") {
   check_all({
-      {"no verb", "", {"transxssm: needs a command. Valid are train, generate"}},
+      {"no verb", "", {"transxssm: needs a command. Valid are train, plan, generate"}},
       {"unknown verb", "trian", {"transxssm: unknown command trian. Did you mean train?", "checkpoint"}},
       {"option before the verb",
        "--set a=1 train",

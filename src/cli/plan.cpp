@@ -1,0 +1,130 @@
+#include "cli/plan.h"
+
+#include <cstdio>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/table.h"
+#include "config/load.h"
+#include "core/atomic_file.h"
+#include "core/check.h"
+#include "model/accounting.h"
+#include "model/memory.h"
+#include "trainer/plan.h"
+#include "trainer/progress.h"
+
+namespace transxssm {
+namespace {
+
+struct Options {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::string on = "here";
+};
+
+std::string number(double value, const char* format) {
+  char text[48];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+void print_parameters(const RunConfig& config) {
+  const ParameterCounts counts = count_parameters(config.model);
+  std::vector<Row> rows = {{"parameters", ""}};
+  for (const auto& [part, count] : count_by_part(config.model)) rows.push_back({part, std::to_string(count)});
+  rows.push_back({"total", std::to_string(counts.total)});
+  rows.push_back({"without embeddings", std::to_string(counts.non_embedding)});
+  print_table(rows);
+}
+
+void print_work(const RunConfig& config, const ComputeDevice& device) {
+  const double steps = static_cast<double>(config.train.max_steps);
+  const double tokens = static_cast<double>(config.train.global_batch_size * config.train.seq_len);
+  const StepPlan step = plan_step(config, device);
+  std::vector<Row> rows = {{"", ""},
+                           {"tokens of a step", number(tokens, "%.0f")},
+                           {"steps", std::to_string(config.train.max_steps)},
+                           {"tokens", number(tokens * steps, "%.4g")},
+                           {"model FLOPs of a step", number(step.flops, "%.4g")},
+                           {"model FLOPs", number(step.flops * steps, "%.4g")}};
+  if (step.seconds) {
+    rows.push_back({"time of a step", number(*step.seconds, "%.3g s")});
+    rows.push_back({"tokens per second", number(tokens / *step.seconds, "%.4g")});
+    rows.push_back({"MFU", number(100 * step.flops / *step.seconds / device.peak_flops, "%.1f %%")});
+    rows.push_back({"time of the run", format_duration(*step.seconds * steps)});
+  } else {
+    rows.push_back({"time", "not predicted for this device"});
+  }
+  rows.push_back({"checkpoint", format_bytes(checkpoint_bytes(config))});
+  print_table(rows);
+}
+
+void print_kept(const RunConfig& config, const ComputeDevice& device) {
+  const ActivationShape shape = activation_shape(config, device);
+  std::map<MixerKind, int> layers;
+  for (const MixerKind mixer : layer_mixers(config.model)) ++layers[mixer];
+  for (const auto& [mixer, count] : layers) {
+    std::vector<Row> rows = {
+        {concat("kept by each of ", count, mixer == MixerKind::ssd ? " SSD layers" : " attention layers"),
+         "saved by", ""}};
+    const bool again = config.train.recompute == Recompute::full;
+    for (const KeptTensor& kept :
+         again ? kept_by_recomputed_block(config.model, shape) : kept_by_block(config.model, mixer, shape))
+      rows.push_back({kept.name, kept.saved, format_bytes(static_cast<uint64_t>(kept.bytes))});
+    std::cout << '\n';
+    print_table(rows);
+  }
+}
+
+void print_memory(const RunConfig& config, const ComputeDevice& device, uint64_t available) {
+  const MemoryPlan memory = plan_memory(config, device);
+  std::vector<Row> rows = {{"", ""}, {"memory at the peak", ""}};
+  for (const MemoryPart& part : memory.parts) rows.push_back({part.name, format_bytes(part.bytes)});
+  rows.push_back({"total", format_bytes(memory.peak())});
+  rows.push_back({"available", format_bytes(available)});
+  print_table(rows);
+  const auto advice = advice_to_fit(config, device, available);
+  std::cout << '\n' << (advice ? "does not fit: " + *advice : "fits") << '\n';
+}
+
+void plan(const Options& options) {
+  const RunConfig config = load_config(options.config, options.overrides);
+  ComputeDevice device;
+  uint64_t available = 0;
+  if (options.on == "here") {
+    device = choose_device(config.train.device, config.precision.compute);
+    available = usable_memory(device);
+  } else {
+    const PlannedGpu gpu = planned_gpu(options.on, config.precision.compute);
+    device = gpu.device;
+    available = gpu.memory;
+  }
+  std::cout << to_yaml(config) << "\ndevice: " << device.name << "\n\n";
+  print_parameters(config);
+  print_work(config, device);
+  print_kept(config, device);
+  print_memory(config, device, available);
+}
+
+}  // namespace
+
+void add_plan_command(CLI::App& app) {
+  auto* command = app.add_subcommand(
+      "plan", "Parameters, arithmetic, time and memory of a run, and whether it fits; touches no GPU memory");
+  auto options = std::make_shared<Options>();
+  command->add_option("--config", options->config, "YAML file of the run")->required();
+  command->add_option("--set", options->overrides, "Override a field: a.b=value (may be repeated)");
+  std::vector<std::string> places = planned_gpus();
+  places.insert(places.begin(), "here");
+  command
+      ->add_option("--on", options->on,
+                   "here: the device that train would take on this machine; or a GPU that need not be there")
+      ->check(CLI::IsMember(places))
+      ->capture_default_str();
+  command->callback([options] { plan(*options); });
+}
+
+}  // namespace transxssm

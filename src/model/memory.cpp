@@ -1,0 +1,163 @@
+#include "model/memory.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "model/block.h"
+
+namespace transxssm {
+namespace {
+
+constexpr int64_t kF32 = 4;
+constexpr int64_t kSpan = 128;  // tokens between two states that the scan's kernels save
+
+int64_t up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// Rows of a packed projection: columns of its output.
+int64_t columns_of(const ModelConfig& config, MixerKind mixer, const std::string& name) {
+  for (const ParameterSpec& spec : block_specs(config, mixer, {}))
+    if (spec.name == name) return spec.shape[0];
+  throw std::runtime_error(concat("no parameter ", name));
+}
+
+// Tensors of one block, N tokens each.
+class BlockTable {
+ public:
+  BlockTable(const ModelConfig& config, const ActivationShape& shape)
+      : config_(config), shape_(shape), tokens_(shape.batch * shape.seq_len) {}
+
+  void wide(const std::string& name, int64_t columns, const std::string& saved) {
+    add(concat(name, " [N, ", columns, "]"), tokens_ * columns * shape_.element, saved);
+  }
+  void f32(const std::string& name, int64_t per_token, const std::string& saved) {
+    add(concat(name, " [N, ", per_token, "] f32"), tokens_ * per_token * kF32, saved);
+  }
+  void add(const std::string& name, int64_t bytes, const std::string& saved) {
+    kept_.push_back({name, saved, bytes});
+  }
+
+  // The block's input, or what follows its mixer: residual stream, and its norm for the next projection.
+  void stream(const std::string& place) {
+    wide("x " + place, config_.hidden_size, "residual_rms_norm");
+    wide("u " + place, config_.hidden_size, "linear");
+    f32("rstd " + place, 1, "residual_rms_norm");
+  }
+
+  void ssd_mixer() {
+    const SsdConfig& c = config_.ssd;
+    const int64_t inner = c.num_heads * c.head_dim, bc = c.num_groups * c.state_dim;
+    const int64_t scanned = 2 * bc + inner + c.num_heads;
+    const bool convolved = c.conv_width > 0;
+    wide("packed C, B, X, tau" + std::string(c.gate ? ", z" : ""),
+         columns_of(config_, MixerKind::ssd, "ssd.in_proj.weight"), convolved ? "causal_conv1d" : "ssd");
+    if (convolved) wide("convolved C, B, X, and tau", scanned, "ssd");
+    if (c.bc_norm) {
+      wide("normed C and B, with X and tau", scanned, "ssd");
+      f32("rstd of C and B", 2 * c.num_groups, "rms_norm");
+    }
+    const int64_t every = shape_.kernels ? kSpan : c.chunk_size;
+    const int64_t states = shape_.batch * ((shape_.seq_len + every - 1) / every);
+    add(concat("a state every ", every, " tokens [", c.num_heads, ", ", c.head_dim, ", ", c.state_dim, "]"),
+        states * inner * c.state_dim * (shape_.kernels ? shape_.element : kF32), "ssd");
+    wide("y", inner, c.gate ? "gated_rms_norm" : "linear");
+    if (c.gate) {
+      wide("gated y", inner, "linear");
+      f32("rstd of the gate's norm", 1, "gated_rms_norm");
+    }
+  }
+
+  void attention_mixer() {
+    const AttentionConfig& c = config_.attention;
+    const int64_t columns = columns_of(config_, MixerKind::attention, "attn.qkv_proj.weight");
+    wide(c.qk_norm ? "packed Q, K, V" : "packed rotated Q, K, V", columns,
+         c.qk_norm ? "rms_norm" : "attention");
+    if (c.qk_norm) {
+      wide("normed, rotated Q, K, V", columns, "attention");
+      f32("rstd of Q and K", c.num_heads + c.num_kv_heads, "rms_norm");
+    }
+    wide("out", c.num_heads * c.head_dim, "attention, linear");
+    f32("log-sum-exp", c.num_heads, "attention");
+  }
+
+  void mlp() { wide("gate and up", 2 * config_.intermediate_size, "swiglu_linear"); }
+
+  std::vector<KeptTensor> take() { return std::move(kept_); }
+
+ private:
+  const ModelConfig& config_;
+  const ActivationShape& shape_;
+  int64_t tokens_;
+  std::vector<KeptTensor> kept_;
+};
+
+int64_t sum(const std::vector<KeptTensor>& kept) {
+  int64_t bytes = 0;
+  for (const KeptTensor& tensor : kept) bytes += tensor.bytes;
+  return bytes;
+}
+
+// Gradients alive while a block's widest operator runs backward.
+int64_t backward_of_block(const ModelConfig& config, MixerKind mixer, const ActivationShape& shape) {
+  const int64_t tokens = shape.batch * shape.seq_len;
+  const int64_t stream = 3 * config.hidden_size;     // of x, of the branch, and of what the norm gave
+  const int64_t mlp = 4 * config.intermediate_size;  // of gate and up, of their product, and it rebuilt
+  const bool ssd = mixer == MixerKind::ssd;
+  const int64_t packed = columns_of(config, mixer, ssd ? "ssd.in_proj.weight" : "attn.qkv_proj.weight");
+  const int64_t inner = ssd ? config.ssd.num_heads * config.ssd.head_dim
+                            : config.attention.num_heads * config.attention.head_dim;
+  const int64_t sums = kF32 * (ssd ? 6 * config.ssd.num_heads : config.attention.num_heads);
+  // Attention's dQ may be summed in f32.
+  const int64_t mixed = (packed + inner) * shape.element + sums + (ssd ? 0 : inner * kF32);
+  return tokens * (stream * shape.element + std::max(mlp * shape.element, mixed));
+}
+
+int64_t loss_bytes(const ModelConfig& config, const ActivationShape& shape) {
+  const int64_t tokens = shape.batch * shape.seq_len;
+  // As ops::cross_entropy cuts its rows: on a GPU chunks of at most 512 MiB of bf16 logits, else a few MiB.
+  constexpr int64_t kMost = int64_t{512} << 20, kSmall = int64_t{16} << 20;
+  const int64_t logits = shape.kernels ? std::min(kMost, up(tokens, 128) * config.vocab_size * 2) : kSmall;
+  return tokens * config.hidden_size * shape.element + logits;
+}
+
+}  // namespace
+
+std::vector<KeptTensor> kept_by_block(const ModelConfig& config, MixerKind mixer,
+                                      const ActivationShape& shape) {
+  BlockTable block(config, shape);
+  if (mixer == MixerKind::ssd)
+    block.ssd_mixer();
+  else
+    block.attention_mixer();
+  if (config.intermediate_size > 0) {
+    block.stream("after the mixer");
+    block.mlp();
+  }
+  block.stream("after the block");
+  return block.take();
+}
+
+std::vector<KeptTensor> kept_by_recomputed_block(const ModelConfig& config, const ActivationShape& shape) {
+  BlockTable block(config, shape);
+  block.wide("x before the block", config.hidden_size, "recompute");
+  block.wide("u before the block", config.hidden_size, "recompute");
+  return block.take();
+}
+
+ActivationMemory activation_memory(const ModelConfig& config, const ActivationShape& shape,
+                                   Recompute recompute) {
+  ActivationMemory memory;
+  const bool again = recompute == Recompute::full;
+  for (const MixerKind mixer : layer_mixers(config)) {
+    const int64_t whole = sum(kept_by_block(config, mixer, shape));
+    const int64_t kept = again ? sum(kept_by_recomputed_block(config, shape)) : whole;
+    (mixer == MixerKind::ssd ? memory.ssd_layers : memory.attention_layers) += kept;
+    memory.backward =
+        std::max(memory.backward, backward_of_block(config, mixer, shape) + (again ? whole : 0));
+  }
+  const int64_t tokens = shape.batch * shape.seq_len;
+  memory.embedding = tokens * (2 * config.hidden_size * shape.element + kF32);
+  memory.loss = loss_bytes(config, shape);
+  return memory;
+}
+
+}  // namespace transxssm

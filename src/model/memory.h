@@ -1,0 +1,47 @@
+// What training keeps in memory beside parameters: the one table of what each operator saves for the backward
+// pass, and what it needs on top of that at the worst moment.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config/model_config.h"
+
+namespace transxssm {
+
+struct ActivationShape {
+  int64_t batch = 0, seq_len = 0;  // of a micro-batch
+  int64_t element = 2;             // bytes of a stored activation: 2 for bf16, 4 for f32
+  bool kernels = true;             // the CUDA kernels' tensors, else those of the reference operators
+};
+
+// A tensor that an operator of one block saves; those that several save are listed once.
+struct KeptTensor {
+  std::string name;   // "packed C, B, X, tau [N, 3080]"
+  std::string saved;  // by which operators, "ssd"
+  int64_t bytes = 0;
+};
+
+std::vector<KeptTensor> kept_by_block(const ModelConfig& config, MixerKind mixer,
+                                      const ActivationShape& shape);
+
+// Of a block whose forward pass is run again in backward (recompute: full).
+std::vector<KeptTensor> kept_by_recomputed_block(const ModelConfig& config, const ActivationShape& shape);
+
+struct ActivationMemory {
+  int64_t attention_layers = 0, ssd_layers = 0;  // kept by all layers of a kind
+  int64_t embedding = 0;                         // first residual stream and norm
+  int64_t loss = 0;                              // gradient of the last hidden state, one chunk of logits
+  int64_t backward = 0;                          // gradients that pass through one block, and its workspaces
+
+  // Loss and backward pass follow each other.
+  int64_t peak() const {
+    return attention_layers + ssd_layers + embedding + (loss > backward ? loss : backward);
+  }
+};
+
+ActivationMemory activation_memory(const ModelConfig& config, const ActivationShape& shape,
+                                   Recompute recompute);
+
+}  // namespace transxssm

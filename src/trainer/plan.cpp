@@ -1,0 +1,152 @@
+#include "trainer/plan.h"
+
+#include <algorithm>
+
+#include "core/atomic_file.h"
+#include "core/check.h"
+#include "model/accounting.h"
+#include "model/hybrid_model.h"
+#include "optim/flat_parameters.h"
+
+namespace transxssm {
+namespace {
+
+// cuBLAS's workspaces, as LibTorch allocates them on Hopper; on a CPU the program and its libraries.
+constexpr uint64_t kGpuLibraries = uint64_t{96} << 20;
+constexpr uint64_t kCpuLibraries = uint64_t{400} << 20;
+
+uint64_t parameter_bytes(const RunConfig& config, const ComputeDevice& device) {
+  return FlatParameters::bytes_needed(HybridModel::parameter_specs(config.model), device.dtype);
+}
+
+std::string sequences(int64_t count) { return concat("train.micro_batch_size ", count); }
+
+// The largest number of sequences, at most the configured one, that divides the global batch and fits.
+std::optional<int64_t> largest_micro_batch(RunConfig config, const ComputeDevice& device,
+                                           uint64_t available) {
+  for (int64_t count = config.train.micro_batch_size; count >= 1; --count) {
+    if (config.train.global_batch_size % count != 0) continue;
+    config.train.micro_batch_size = count;
+    if (plan_memory(config, device).peak() <= available) return count;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+ActivationShape activation_shape(const RunConfig& config, const ComputeDevice& device) {
+  return {
+      config.train.micro_batch_size, config.train.seq_len,
+      static_cast<int64_t>(c10::elementSize(device.dtype)),
+      device.device.is_cuda() && device.dtype == at::kBFloat16 && config.kernels.ssd == SsdKernel::automatic};
+}
+
+uint64_t MemoryPlan::peak() const {
+  uint64_t bytes = 0;
+  for (const MemoryPart& part : parts) bytes += part.bytes;
+  return bytes;
+}
+
+std::string MemoryPlan::text() const {
+  std::string text;
+  for (const MemoryPart& part : parts)
+    text += concat(text.empty() ? "" : ", ", part.name, " ", format_bytes(part.bytes));
+  return text;
+}
+
+MemoryPlan plan_memory(const RunConfig& config, const ComputeDevice& device) {
+  const auto specs = HybridModel::parameter_specs(config.model);
+  // In f32 an element is its weight, gradient and two moments.
+  const uint64_t elements = FlatParameters::bytes_needed(specs, at::kFloat) / 16;
+  const auto activations =
+      activation_memory(config.model, activation_shape(config, device), config.train.recompute);
+  const bool loss_is_worst = activations.loss > activations.backward;
+  MemoryPlan plan;
+  const auto add = [&](const char* name, int64_t bytes) {
+    if (bytes > 0) plan.parts.push_back({name, static_cast<uint64_t>(bytes)});
+  };
+  add("weights", static_cast<int64_t>(parameter_bytes(config, device) - 12 * elements));
+  add("gradients", static_cast<int64_t>(4 * elements));
+  add("Adam's moments", static_cast<int64_t>(8 * elements));
+  add("activations of SSD layers", activations.ssd_layers);
+  add("activations of attention layers", activations.attention_layers);
+  add("activations of the embedding", activations.embedding);
+  add(loss_is_worst ? "loss" : "backward pass of a block",
+      loss_is_worst ? activations.loss : activations.backward);
+  add("libraries", static_cast<int64_t>(device.device.is_cuda() ? kGpuLibraries : kCpuLibraries));
+  return plan;
+}
+
+std::optional<std::string> advice_to_fit(const RunConfig& config, const ComputeDevice& device,
+                                         uint64_t available) {
+  if (plan_memory(config, device).peak() <= available) return std::nullopt;
+  const auto as_it_is = largest_micro_batch(config, device, available);
+  RunConfig again = config;
+  again.train.recompute = Recompute::full;
+  const auto recomputed = largest_micro_batch(again, device, available);
+  const bool worth_it =
+      config.train.recompute != Recompute::full && recomputed && recomputed.value() > as_it_is.value_or(0);
+  std::string advice;
+  if (as_it_is) advice = "the largest that fits is " + sequences(*as_it_is);
+  if (worth_it)
+    advice += concat(advice.empty() ? "what fits is " : "; ", sequences(*recomputed),
+                     " with train.recompute: full");
+  if (!advice.empty()) return advice;
+  return "not even one sequence fits: shorten train.seq_len or choose a smaller model (model.hidden_size, "
+         "model.num_layers, model.intermediate_size)";
+}
+
+void expect_room(const RunConfig& config, const ComputeDevice& device, uint64_t available) {
+  const uint64_t parameters = parameter_bytes(config, device);
+  expect_input(
+      parameters <= available,
+      concat("out of memory: parameters, gradients and optimizer moments of this model take ",
+             format_bytes(parameters), ", and ", format_bytes(available), " are free on ", device.name,
+             ". Choose a smaller model (model.hidden_size, model.num_layers, "
+             "model.intermediate_size), another device, or end what else uses its memory"));
+  const auto advice = advice_to_fit(config, device, available);
+  if (!advice) return;
+  const MemoryPlan plan = plan_memory(config, device);
+  throw InputError(concat("out of memory: with ", sequences(config.train.micro_batch_size), " a step needs ",
+                          format_bytes(plan.peak()), " (", plan.text(), "), and ", format_bytes(available),
+                          " are free on ", device.name, "; ", *advice));
+}
+
+StepPlan plan_step(const RunConfig& config, const ComputeDevice& device) {
+  const double tokens = static_cast<double>(config.train.global_batch_size * config.train.seq_len);
+  const double keys = static_cast<double>(config.train.seq_len) / 2;
+  StepPlan plan;
+  plan.flops = tokens * train_flops_per_token(config.model, keys);
+  if (device.peak_flops <= 0 || device.memory_bandwidth <= 0) return plan;
+  // Shares of peak arithmetic and of memory bandwidth that the parts reach at the shapes of the shipped
+  // configurations (docs/benchmarks.md).
+  constexpr double kProducts = 0.70, kAttention = 0.40, kBandwidth = 0.85;
+  const ModelConfig& m = config.model;
+  const double d = static_cast<double>(m.hidden_size), f = static_cast<double>(m.intermediate_size);
+  const double inner = static_cast<double>(m.ssd.num_heads * m.ssd.head_dim);
+  const double width = static_cast<double>(m.attention.num_heads * m.attention.head_dim);
+  const double products = 6.0 * static_cast<double>(count_parameters(m).matmul);
+  double attention = 0, values = 4 * static_cast<double>(m.vocab_size);  // values moved, a token
+  for (const MixerKind mixer : layer_mixers(m)) {
+    values += 20 * d + 9 * f;  // two norms with residual and SwiGLU, forward and backward
+    if (mixer == MixerKind::attention)
+      attention += 12 * width * keys;
+    else
+      values += 2 * 13 * inner;  // the scan reaches about half of the bandwidth
+  }
+  const double passes = config.train.recompute == Recompute::full ? 4.0 / 3 : 1;
+  const double per_token =
+      passes * (products / (kProducts * device.peak_flops) + attention / (kAttention * device.peak_flops) +
+                2 * values / (kBandwidth * device.memory_bandwidth));
+  constexpr double kUpdateBytes = 34;  // gradient, moments, master and compute weights, a parameter
+  const double update =
+      kUpdateBytes * static_cast<double>(count_parameters(m).total) / (kBandwidth * device.memory_bandwidth);
+  plan.seconds = tokens * per_token + update;
+  return plan;
+}
+
+uint64_t checkpoint_bytes(const RunConfig& config) {
+  return 3 * sizeof(float) * static_cast<uint64_t>(count_parameters(config.model).total);
+}
+
+}  // namespace transxssm

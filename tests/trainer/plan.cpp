@@ -1,0 +1,82 @@
+// A plan counts what would be allocated, and a run that cannot fit is refused with what would.
+#include "trainer/plan.h"
+
+#include "core/check.h"
+#include "model/hybrid_model.h"
+#include "optim/flat_parameters.h"
+#include "support/catch.h"
+#include "support/require_error.h"
+
+using namespace transxssm;
+
+namespace {
+
+uint64_t bytes_of(const MemoryPlan& plan, const std::string& part) {
+  for (const MemoryPart& p : plan.parts)
+    if (p.name == part) return p.bytes;
+  return 0;
+}
+
+// 1.3B: 64 sequences in micro-batches of 16.
+RunConfig large() {
+  RunConfig config;
+  config.model.hidden_size = 2048;
+  config.model.intermediate_size = 4096;
+  config.model.attention.num_heads = config.model.attention.num_kv_heads = 16;
+  config.model.ssd.num_heads = config.model.ssd.num_groups = 16;
+  config.train.global_batch_size = 64;
+  config.train.micro_batch_size = 16;
+  return config;
+}
+
+const PlannedGpu kH100 = planned_gpu("h100", ComputeDtype::bf16);
+
+}  // namespace
+
+TEST_CASE("plan: weights, gradients and moments are what the flat parameters allocate") {
+  const RunConfig config;
+  const MemoryPlan plan = plan_memory(config, kH100.device);
+  const auto specs = HybridModel::parameter_specs(config.model);
+  REQUIRE(bytes_of(plan, "weights") + bytes_of(plan, "gradients") + bytes_of(plan, "Adam's moments") ==
+          FlatParameters::bytes_needed(specs, at::kBFloat16));
+  REQUIRE(checkpoint_bytes(config) == 12 * 369'460'672ull);
+}
+
+TEST_CASE("plan: advice is the largest micro-batch that divides the global batch and fits") {
+  RunConfig config = large();
+  REQUIRE(advice_to_fit(config, kH100.device, kH100.memory)
+              .value_or("")
+              .find("the largest that fits is train.micro_batch_size 8; train.micro_batch_size 16 with "
+                    "train.recompute: full") == 0);
+  config.train.micro_batch_size = 8;
+  REQUIRE_FALSE(advice_to_fit(config, kH100.device, kH100.memory));
+  const uint64_t exactly = plan_memory(config, kH100.device).peak();
+  REQUIRE_FALSE(advice_to_fit(config, kH100.device, exactly));
+  REQUIRE(advice_to_fit(config, kH100.device, exactly - 1));
+}
+
+TEST_CASE("plan: a batch that cannot fit is refused with bytes by part") {
+  const auto refused = [](uint64_t available, const std::string& says) {
+    require_error([&] { expect_room(large(), kH100.device, available); }, says);
+  };
+  for (const std::string part :
+       {"out of memory: with train.micro_batch_size 16 a step needs", "gradients 5.25 GiB",
+        "activations of SSD layers", "are free on NVIDIA H100", "the largest that fits is"})
+    refused(kH100.memory, part);
+  refused(uint64_t{25} << 30, "not even one sequence fits: shorten train.seq_len");
+  refused(uint64_t{8} << 30, "parameters, gradients and optimizer moments of this model take");
+  RunConfig fitting = large();
+  fitting.train.micro_batch_size = 2;
+  expect_room(fitting, kH100.device, kH100.memory);
+}
+
+TEST_CASE("plan: time is predicted where the device is known") {
+  const RunConfig config;
+  const StepPlan step = plan_step(config, kH100.device);
+  REQUIRE(step.seconds);
+  const double tokens_per_second =
+      static_cast<double>(config.train.global_batch_size * config.train.seq_len) / *step.seconds;
+  REQUIRE(tokens_per_second > 150e3);
+  REQUIRE(tokens_per_second < 260e3);
+  REQUIRE_FALSE(plan_step(config, ComputeDevice{}).seconds);
+}
