@@ -2,6 +2,7 @@
 #include "core/check.h"
 #include "csrc_cuda/adamw/params.h"
 #include "csrc_cuda/common/device_info.h"
+#include "csrc_cuda/cross_entropy/params.h"
 #include "csrc_cuda/grad_norm/params.h"
 #include "csrc_cuda/ssd/params.h"
 #include "csrc_cuda/ssd/step_params.h"
@@ -19,6 +20,8 @@ namespace {
 std::string device_name(int) { no_cuda("device_name"); }
 uint64_t device_memory(int) { no_cuda("device_memory"); }
 void adamw(const AdamWParams&, CUstream_st*) { no_cuda("adamw"); }
+void cross_entropy(const CrossEntropyParams&, CUstream_st*) { no_cuda("cross_entropy"); }
+void cross_entropy_sum(const CrossEntropySumParams&, CUstream_st*) { no_cuda("cross_entropy_sum"); }
 void sum_squares(const SumSquaresParams&, CUstream_st*) { no_cuda("sum_squares"); }
 void norm_of_partial_sums(const NormOfPartialSumsParams&, CUstream_st*) { no_cuda("norm_of_partial_sums"); }
 void ssd_step(const SsdStepParams&, CUstream_st*) { no_cuda("ssd_step"); }

@@ -24,6 +24,7 @@ struct LaunchShape {
   dim3 block;
   size_t smem_bytes;  // dynamic shared memory
   cudaStream_t stream;
+  unsigned cluster = 1;  // blocks, along x
 };
 
 // Queues `kernel`; throws when the launch is refused. A fault inside the kernel shows at a later call.
@@ -39,6 +40,13 @@ void launch(const char* name, void (*kernel)(Params...), const LaunchShape& shap
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.smem_bytes;
   config.stream = shape.stream;
+  cudaLaunchAttribute cluster{};
+  if (shape.cluster > 1) {
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim = {shape.cluster, 1, 1};
+    config.attrs = &cluster;
+    config.numAttrs = 1;
+  }
   check_cuda(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), name);
 }
 

@@ -14,8 +14,8 @@ __device__ T warp_sum(T value) {
   return value;
 }
 
-// Sum over a block of kThreads threads; valid in thread 0. One call per kernel: its shared memory isn't
-// guarded against a second one.
+// Sum over a block of kThreads threads; valid in thread 0. Between two calls __syncthreads(): they share
+// memory.
 template <int kThreads>
 __device__ double block_sum(double value) {
   static_assert(kThreads % kWarpSize == 0 && kThreads <= kWarpSize * kWarpSize);

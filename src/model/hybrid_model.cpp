@@ -4,6 +4,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/matmul.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "model/packed_spec.h"
 #include "model/recompute.h"
@@ -82,10 +83,21 @@ at::Tensor HybridModel::hidden(const at::Tensor& tokens_bt, const ops::Documents
   return stream.u_btd;
 }
 
-ops::CrossEntropyResult HybridModel::loss(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,
-                                          const ops::Documents& documents, double z_loss) const {
+at::Tensor HybridModel::loss(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,
+                             const ops::Documents& documents) const {
+  const at::NoGradGuard no_grad;
   const auto hidden_nd = hidden(tokens_bt, documents).flatten(0, 1);
-  return ops::cross_entropy(hidden_nd, head_, labels_bt.flatten(), z_loss);
+  return ops::cross_entropy(hidden_nd, head_->weight, labels_bt.flatten()).loss;
+}
+
+ops::CrossEntropyResult HybridModel::add_gradients(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,
+                                                   const ops::Documents& documents, const at::Tensor& scale,
+                                                   double z_loss) const {
+  const auto hidden_nd = hidden(tokens_bt, documents).flatten(0, 1);
+  const auto head =
+      ops::cross_entropy_with_gradient(hidden_nd.detach(), head_, labels_bt.flatten(), scale, z_loss);
+  torch::autograd::backward({hidden_nd}, {head.dhidden});  // operators add to the flat gradients
+  return head.result;
 }
 
 at::Tensor HybridModel::logits(const at::Tensor& tokens_bt, const ops::Documents& documents) const {

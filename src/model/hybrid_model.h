@@ -45,9 +45,15 @@ class HybridModel {
   // RMSNorm(x) after the last block. tokens_bt i64 [B, T] → [B, T, D].
   at::Tensor hidden(const at::Tensor& tokens_bt, const ops::Documents& documents) const;
 
-  // Sums over the counted labels (labels_bt i64 [B, T], −1 not counted).
-  ops::CrossEntropyResult loss(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,
-                               const ops::Documents& documents, double z_loss = 0.0) const;
+  // Σ −log p[label] over the counted labels (labels_bt i64 [B, T], −1 not counted), without gradients.
+  at::Tensor loss(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,
+                  const ops::Documents& documents) const;
+
+  // Forward and backward: adds the gradient of scale · Σ (−log p[label] + z_loss · log²Z) to that of every
+  // parameter and returns both sums. `scale` is a scalar on the device, read there.
+  ops::CrossEntropyResult add_gradients(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,
+                                        const ops::Documents& documents, const at::Tensor& scale,
+                                        double z_loss = 0.0) const;
 
   // [B, T, V] for tests and scoring of short texts.
   at::Tensor logits(const at::Tensor& tokens_bt, const ops::Documents& documents) const;

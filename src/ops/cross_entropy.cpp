@@ -1,121 +1,158 @@
-// The output head and the loss, chunk by chunk: the gradient of a chunk is formed while its logits exist.
 #include "ops/cross_entropy.h"
 
 #include <algorithm>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/_softmax.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
-#include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/custom_function.h>
+#include <c10/core/DeviceGuard.h>
 
+#include "csrc_cuda/cross_entropy/params.h"
 #include "ops/accumulate_type.h"
 #include "ops/check_tensor.h"
+#include "ops/cuda_stream.h"
 #include "ops/linear.h"
-#include "ops/parameter_handle.h"
+#include "ops/reference/cross_entropy.h"
 
 namespace transxssm::ops {
 namespace {
 
-// Bytes of f32 logits that exist at once. On a CPU they stay in the last-level cache; a GPU needs enough rows
-// to keep its matrix units busy and may hold a few copies of this size (bf16 logits, probabilities, their
-// gradient).
-constexpr int64_t kCpuChunkBytes = int64_t{4} << 20;
-constexpr int64_t kCudaChunkBytes = int64_t{128} << 20;
+int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-int64_t chunk_rows(const at::Tensor& hidden, int64_t vocabulary) {
-  const int64_t bytes = hidden.is_cuda() ? kCudaChunkBytes : kCpuChunkBytes;
-  return std::max<int64_t>(1, bytes / (vocabulary * static_cast<int64_t>(sizeof(float))));
+bool has_kernel(at::Device device, at::ScalarType dtype) {
+  return device.is_cuda() && dtype == at::kBFloat16;
 }
 
-struct Chunk {
-  at::Tensor losses;      // [rows] accumulation type, 0 where not counted
-  at::Tensor objectives;  // likewise, with the z-loss
-  at::Tensor dlogits;     // [rows, V] dtype of hidden, or undefined
+struct RowLosses {
+  at::Tensor losses, objectives;  // [rows]
 };
 
-Chunk loss_of_rows(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
-                   double z_loss, bool with_gradient) {
-  const at::Tensor counted = labels.ge(0);
-  const at::Tensor targets = labels.clamp_min(0).unsqueeze(1);
-  const at::Tensor rounded_logits = at::mm(hidden, weight.t());
-  at::Tensor logits = to_accumulate_type(rounded_logits);
-  const at::Tensor target_logits = logits.gather(1, targets).squeeze(1);
-  const at::Tensor largest = logits.amax(1);
-  at::Tensor p = logits;
-  at::_softmax_out(p, logits, 1, /*half_to_float=*/false);  // in place
-  // The largest probability is at least 1/V, so its logarithm is as good as a log-sum-exp of the logits.
-  const at::Tensor log_z = largest - p.amax(1).log();
+RowLosses rows_of(const RowLosses& all, int64_t begin, int64_t count) {
+  return {all.losses.narrow(0, begin, count), all.objectives.narrow(0, begin, count)};
+}
 
-  Chunk out;
-  out.losses = (log_z - target_logits).mul_(counted);
-  out.objectives = out.losses + (log_z.square() * z_loss).mul_(counted);
-  if (!with_gradient) return out;
-  // d/dlogits = p (1 + 2 z_loss log Z) − onehot(label), rows that are not counted 0
-  p.mul_(((1 + 2 * z_loss * log_z) * counted).unsqueeze(1));
-  p.scatter_(1, targets, p.gather(1, targets) - counted.unsqueeze(1).to(p.scalar_type()));
-  out.dlogits = p.to(hidden.scalar_type());
+const float* data_or_null(const at::Tensor& scale) {
+  return scale.defined() ? scale.const_data_ptr<float>() : nullptr;
+}
+
+// Memory for the logits of `rows` rows, reused by all chunks.
+at::Tensor logits_buffer(const at::Tensor& hidden, int64_t rows, int64_t vocabulary) {
+  const bool padded = has_kernel(hidden.device(), hidden.scalar_type());
+  return at::empty({rows, padded ? round_up(vocabulary, kernels::kLogitsAlignment) : vocabulary},
+                   hidden.options());
+}
+
+// Writes the losses of a chunk; with `gradient` returns that of its logits.
+at::Tensor chunk_losses(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
+                        double z_loss, bool gradient, const RowLosses& out) {
+  if (!has_kernel(logits.device(), logits.scalar_type())) {
+    const auto chunk = reference::cross_entropy(logits, labels, scale, z_loss, gradient);
+    out.losses.copy_(chunk.losses);
+    out.objectives.copy_(chunk.objectives);
+    return chunk.dlogits;
+  }
+  const kernels::CrossEntropyParams params{
+      .logits_bf16 = logits.mutable_data_ptr(),
+      .row_stride = logits.stride(0),
+      .labels = labels.const_data_ptr<int64_t>(),
+      .losses = out.losses.mutable_data_ptr<float>(),
+      .objectives = out.objectives.mutable_data_ptr<float>(),
+      .scale = data_or_null(scale),
+      .rows = logits.size(0),
+      .vocabulary = logits.size(1),
+      .z_loss = static_cast<float>(z_loss),
+      .gradient = gradient,
+  };
+  kernels::cross_entropy(params, current_stream(logits));
+  return logits;
+}
+
+CrossEntropyResult sum_rows(const RowLosses& rows, const at::Tensor& scale) {
+  if (!rows.losses.is_cuda() || rows.losses.scalar_type() != at::kFloat) {
+    const auto sum = [&](const at::Tensor& x) { return scale.defined() ? x.sum() * scale : x.sum(); };
+    return {sum(rows.objectives), sum(rows.losses)};
+  }
+  const CrossEntropyResult out{at::empty({}, rows.losses.options()), at::empty({}, rows.losses.options())};
+  const kernels::CrossEntropySumParams params{
+      .losses = rows.losses.const_data_ptr<float>(),
+      .objectives = rows.objectives.const_data_ptr<float>(),
+      .rows = rows.losses.numel(),
+      .scale = data_or_null(scale),
+      .loss = out.loss.mutable_data_ptr<float>(),
+      .objective = out.objective.mutable_data_ptr<float>(),
+  };
+  kernels::cross_entropy_sum(params, current_stream(rows.losses));
   return out;
 }
 
-struct CrossEntropy : torch::autograd::Function<CrossEntropy> {
-  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* ctx,
-                                                const at::Tensor& hidden,
-                                                const std::optional<at::Tensor>& /*weight*/,
-                                                const ParameterPtr& w, const at::Tensor& labels,
-                                                double z_loss, bool with_gradient) {
-    const at::Tensor& weight = w->weight;
-    const int64_t rows = hidden.size(0);
-    const at::Tensor losses = at::empty({rows}, hidden.options().dtype(accumulate_type(hidden)));
-    const at::Tensor objectives = at::empty_like(losses);
-    at::Tensor dhidden, dw;
-    if (with_gradient) {
-      dhidden = at::empty(hidden.sizes(), hidden.options());
-      if (w->grad.defined()) dw = at::zeros_like(w->grad);
-    }
-    const int64_t step = chunk_rows(hidden, weight.size(0));
-    for (int64_t begin = 0; begin < rows; begin += step) {
-      const int64_t count = std::min(step, rows - begin);
-      const at::Tensor x = hidden.narrow(0, begin, count);
-      const Chunk chunk = loss_of_rows(x, weight, labels.narrow(0, begin, count), z_loss, with_gradient);
-      losses.narrow(0, begin, count).copy_(chunk.losses);
-      objectives.narrow(0, begin, count).copy_(chunk.objectives);
-      if (!with_gradient) continue;
-      at::Tensor dx = dhidden.narrow(0, begin, count);
-      at::mm_out(dx, chunk.dlogits, weight);
-      if (dw.defined()) add_weight_gradient(dw, chunk.dlogits, x);
-    }
-    ctx->save_for_backward({dhidden, dw});
-    ctx->saved_data["w"] = to_handle(w);
-    const at::Tensor loss = losses.sum();
-    ctx->mark_non_differentiable({loss});
-    return {objectives.sum(), loss};
-  }
+// With a parameter the gradients too.
+CrossEntropyGradient run(const at::Tensor& strided_hidden, const at::Tensor& weight, const at::Tensor& labels,
+                         const at::Tensor& scale, double z_loss, const ParameterPtr& w) {
+  expect_shape("cross_entropy hidden", strided_hidden, {labels.numel(), weight.size(1)});
+  expect_dtype("cross_entropy hidden", strided_hidden, weight.scalar_type());
+  expect_dtype("cross_entropy labels", labels, at::kLong);
+  const at::NoGradGuard no_grad;
+  const c10::DeviceGuard on_device(strided_hidden.device());
+  const at::Tensor hidden = strided_hidden.contiguous(), all_labels = labels.contiguous();
+  const int64_t rows = hidden.size(0), vocabulary = weight.size(0);
+  const RowLosses losses{at::empty({rows}, hidden.options().dtype(accumulate_type(hidden))),
+                         at::empty({rows}, hidden.options().dtype(accumulate_type(hidden)))};
+  const bool gradient = static_cast<bool>(w);
+  CrossEntropyGradient out;
+  if (gradient) out.dhidden = at::empty_like(hidden);
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
-                                                 torch::autograd::variable_list grads) {
-    const ParameterPtr w = from_handle(ctx->saved_data["w"]);
-    const auto saved = ctx->get_saved_variables();
-    const at::Tensor& scale = grads[0];
-    if (w->grad.defined()) w->grad.addcmul_(saved[1], scale);
-    return {(saved[0] * scale).to(saved[0].scalar_type()), {}, {}, {}, {}, {}};
+  const int64_t step = cross_entropy_chunk_rows(rows, vocabulary, hidden.device(), hidden.scalar_type());
+  const at::Tensor buffer = logits_buffer(hidden, std::min(step, rows), vocabulary);
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    const int64_t count = std::min(step, rows - begin);
+    const at::Tensor x = hidden.narrow(0, begin, count);
+    at::Tensor logits = buffer.narrow(0, 0, count).narrow(1, 0, vocabulary);
+    at::mm_out(logits, x, weight.t());
+    const at::Tensor dlogits = chunk_losses(logits, all_labels.narrow(0, begin, count), scale, z_loss,
+                                            gradient, rows_of(losses, begin, count));
+    if (!gradient) continue;
+    at::Tensor dx = out.dhidden.narrow(0, begin, count);
+    at::mm_out(dx, dlogits, weight);
+    if (w->grad.defined()) add_weight_gradient(w->grad, dlogits, x);
   }
-};
+  out.result = sum_rows(losses, scale);
+  return out;
+}
 
 }  // namespace
 
-CrossEntropyResult cross_entropy(const at::Tensor& hidden, const ParameterPtr& w, const at::Tensor& labels,
+CrossEntropyResult cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
                                  double z_loss) {
-  expect_shape("cross_entropy hidden", hidden, {labels.numel(), w->weight.size(1)});
-  expect_dtype("cross_entropy hidden", hidden, w->weight.scalar_type());
-  expect_dtype("cross_entropy labels", labels, at::kLong);
-  const std::optional<at::Tensor> weight = graph_leaf(w);
-  const bool with_gradient =
-      at::GradMode::is_enabled() && (hidden.requires_grad() || (weight && weight->requires_grad()));
-  const auto out = CrossEntropy::apply(hidden, weight, w, labels, z_loss, with_gradient);
-  return {out[0], out[1]};
+  return run(hidden, weight, labels, {}, z_loss, {}).result;
+}
+
+CrossEntropyGradient cross_entropy_with_gradient(const at::Tensor& hidden, const ParameterPtr& w,
+                                                 const at::Tensor& labels, const at::Tensor& scale,
+                                                 double z_loss) {
+  expect_shape("cross_entropy scale", scale, {});
+  expect_dtype("cross_entropy scale", scale, accumulate_type(hidden));
+  expect_device("cross_entropy scale", scale, hidden.device());
+  return run(hidden, w->weight, labels, scale, z_loss, w);
+}
+
+int64_t cross_entropy_chunk_rows(int64_t rows, int64_t vocabulary, at::Device device, at::ScalarType dtype) {
+  // On a CPU a chunk's f32 logits stay in the last-level cache. A GPU's products reach full speed at about
+  // 8192 rows of 32768 logits. Its reference path holds four copies in f32.
+  constexpr int64_t kCpuBytes = int64_t{4} << 20;
+  constexpr int64_t kReferenceBytes = int64_t{128} << 20;
+  constexpr int64_t kKernelBytes = int64_t{512} << 20;
+  if (!has_kernel(device, dtype)) {
+    const int64_t row_bytes = vocabulary * static_cast<int64_t>(sizeof(float));
+    return std::max<int64_t>(1, (device.is_cuda() ? kReferenceBytes : kCpuBytes) / row_bytes);
+  }
+  // Equal chunks of whole tiles of the products, of which the last one may be cut.
+  constexpr int64_t kTileRows = 128;
+  const int64_t row_bytes = 2 * round_up(vocabulary, kernels::kLogitsAlignment);
+  const int64_t most = std::max(kTileRows, kKernelBytes / row_bytes / kTileRows * kTileRows);
+  const int64_t chunks = std::max<int64_t>(1, (rows + most - 1) / most);
+  return std::max(kTileRows, round_up((rows + chunks - 1) / chunks, kTileRows));
 }
 
 }  // namespace transxssm::ops

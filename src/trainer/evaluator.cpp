@@ -20,7 +20,7 @@ std::optional<std::vector<ValidationResult>> evaluate(const HybridModel& model,
     for (int64_t i = 0; i < set.num_batches(); ++i) {
       if (abandon()) return std::nullopt;
       const DeviceBatch in = to_device(set.batch(i), model.device());
-      total.add_(model.loss(in.tokens_bt, in.labels_bt, in.documents).loss);
+      total.add_(model.loss(in.tokens_bt, in.labels_bt, in.documents));
     }
     const double nats = total.item<double>();
     ValidationResult result{

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 
-#include <ATen/ops/mul.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/autograd.h>
 
 #include "core/logging.h"
 
@@ -50,9 +48,7 @@ bool TrainStep::run(const GlobalBatch& batch, double lr, const std::function<boo
 }
 
 void TrainStep::forward_backward(const DeviceBatch& in) {
-  const auto result = model_.loss(in.tokens_bt, in.labels_bt, in.documents, z_loss_);
-  torch::autograd::backward({result.objective.mul(per_label_)}, {});  // operators add to the flat gradients
-  loss_.addcmul_(result.loss, per_label_);
+  loss_.add_(model_.add_gradients(in.tokens_bt, in.labels_bt, in.documents, per_label_, z_loss_).loss);
 }
 
 TrainStep::MicroStep& TrainStep::micro_step_for(const Batch& batch) {

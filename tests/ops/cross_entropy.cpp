@@ -1,7 +1,7 @@
 // Cross-entropy on the CPU.
 #include "ops/cross_entropy.h"
 
-#include <ATen/core/grad_mode.h>
+#include <ATen/ops/full.h>
 
 #include "cross_entropy_cases.h"
 
@@ -29,11 +29,10 @@ TEST_CASE("cross_entropy: f32 and bf16 lose no more than the plain formula", "[o
   }
 }
 
-TEST_CASE("cross_entropy: the loss leaves the z-loss out and carries no gradient", "[ops]") {
+TEST_CASE("cross_entropy: the loss leaves the z-loss out", "[ops]") {
   const OpCase with = cross_entropy_case(13, 5, 29, 0.5), without = cross_entropy_case(13, 5, 29, 0.0);
-  const auto result = ops::cross_entropy(with.inputs[0], with.parameters[0], with.inputs[1], 0.5);
+  const auto result = ops::cross_entropy(with.inputs[0], with.parameters[0]->weight, with.inputs[1], 0.5);
   REQUIRE(max_abs_diff(result.loss, without.op(without.inputs, without.parameters)[0]) <= 1e-12);
-  REQUIRE(result.objective.requires_grad());
   REQUIRE(!result.loss.requires_grad());
 }
 
@@ -62,16 +61,45 @@ TEST_CASE("cross_entropy: logits of several hundred neither overflow nor lose th
     REQUIRE(max_abs_diff(actual[i], exact[i]) <= 1e-5 * (1 + max_abs(exact[i])));
 }
 
-TEST_CASE("cross_entropy: the gradient scales with what comes in", "[ops]") {
-  const OpCase c = cross_entropy_case(7, 5, 11, 0.1);
-  gradcheck([&](const Tensors& x) { return Tensors{c.op(x, c.parameters)[0] * -2.5}; }, c.inputs,
-            c.parameters);
+TEST_CASE("cross_entropy: the scale multiplies losses and gradients, which are added to what is there",
+          "[ops]") {
+  const OpCase c = cross_entropy_case(419, 3, 5003, 0.1);
+  const ParameterPtr& w = c.parameters[0];
+  const auto run = [&](double scale) {
+    w->grad.fill_(0.5);
+    return ops::cross_entropy_with_gradient(c.inputs[0], w, c.inputs[1], at::full({}, scale, at::kDouble),
+                                            0.1);
+  };
+  const auto one = run(1);
+  const at::Tensor grad_of_one = w->grad - 0.5;
+  const auto scaled = run(-2.5);
+  REQUIRE(max_abs_diff(scaled.dhidden, one.dhidden * -2.5) <= 1e-12 * max_abs(one.dhidden));
+  REQUIRE(max_abs_diff(w->grad - 0.5, grad_of_one * -2.5) <= 1e-12 * max_abs(grad_of_one));
+  REQUIRE(max_abs_diff(scaled.result.loss, one.result.loss * -2.5) <= 1e-12 * max_abs(one.result.loss));
+  REQUIRE(max_abs_diff(scaled.result.objective, one.result.objective * -2.5) <=
+          1e-12 * max_abs(one.result.objective));
+  w->grad.zero_();
 }
 
-TEST_CASE("cross_entropy: inference and no-grad mode record nothing", "[ops]") {
+TEST_CASE("cross_entropy: without gradients the same sums, and nothing is recorded", "[ops]") {
   const OpCase c = cross_entropy_case(7, 5, 11, 0.1);
-  const auto inference = ops::cross_entropy(c.inputs[0], frozen(c.parameters[0]), c.inputs[1]);
-  REQUIRE(!inference.objective.requires_grad());
-  const at::NoGradGuard no_grad;
-  REQUIRE(!ops::cross_entropy(c.inputs[0], c.parameters[0], c.inputs[1]).objective.requires_grad());
+  const ParameterPtr& w = c.parameters[0];
+  const auto with =
+      ops::cross_entropy_with_gradient(c.inputs[0], w, c.inputs[1], at::ones({}, at::kDouble), 0.1);
+  w->grad.zero_();
+  const auto without = ops::cross_entropy(c.inputs[0], w->weight, c.inputs[1], 0.1);
+  REQUIRE(same_bits(with.result.loss, without.loss));
+  REQUIRE(same_bits(with.result.objective, without.objective));
+  REQUIRE(max_abs(w->grad) == 0);
+  REQUIRE(!without.objective.requires_grad());
+}
+
+TEST_CASE("cross_entropy: a head that is not trained passes hidden's gradient on", "[ops]") {
+  const OpCase c = cross_entropy_case(7, 5, 11, 0.1);
+  const at::Tensor one = at::ones({}, at::kDouble);
+  const auto trained = ops::cross_entropy_with_gradient(c.inputs[0], c.parameters[0], c.inputs[1], one, 0.1);
+  c.parameters[0]->grad.zero_();
+  const auto alone =
+      ops::cross_entropy_with_gradient(c.inputs[0], frozen(c.parameters[0]), c.inputs[1], one, 0.1);
+  REQUIRE(same_bits(alone.dhidden, trained.dhidden));
 }
