@@ -17,7 +17,7 @@ MAY_INCLUDE = {
     "model": {"core", "config", "ops", "csrc_cuda"},
     "checkpoint": {"core", "config", "optim"},
     "trainer": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint"},
-    "bench": {"core", "config", "ops", "model"},
+    "bench": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "trainer"},
     "cli": {"core", "config", "ops", "optim", "data", "model", "checkpoint", "trainer", "bench"},
 }
 # The configuration that a folder may see; folders that are not named here see all of it, or (above) none.
@@ -26,7 +26,6 @@ OWN_CONFIG = {
     "data": {"config/data_config.h"},
     "model": {"config/model_config.h"},
     "checkpoint": {"config/model_config.h"},
-    "bench": {"config/model_config.h"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 TORCH = ("ATen/", "c10/", "torch/")

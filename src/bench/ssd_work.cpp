@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <numbers>
 #include <vector>
 
 #include <ATen/core/grad_mode.h>
@@ -15,7 +14,7 @@
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "core/rng.h"
+#include "bench/random_documents.h"
 #include "model/packed_spec.h"
 #include "model/rope.h"
 #include "ops/ssd.h"
@@ -64,22 +63,13 @@ struct Decay {
   ParameterPtr a_log, dt_bias;
 };
 
-// First tokens of documents of median 600 and mean 1370 tokens, cut at the rows' ends; and the end of the
-// last.
+// First tokens of documents, which end with their rows; and the end of the last.
 std::vector<int32_t> document_offsets(const ScanShape& s) {
-  constexpr double kMedian = 600, kMean = 1370;
-  const double sigma = std::sqrt(2 * std::log(kMean / kMedian));
-  const Philox random(/*key=*/1);
-  uint64_t drawn = 0;
-  const auto length = [&] {
-    const double radius = std::sqrt(-2 * std::log(random.uniform(drawn++)));
-    const double normal = radius * std::cos(2 * std::numbers::pi * random.uniform(drawn++));
-    return std::max<int64_t>(1, std::llround(kMedian * std::exp(sigma * normal)));
-  };
   std::vector<int32_t> offsets;
+  const auto starts = random_document_starts(s.batch, s.tokens, /*seed=*/1);
   for (int64_t row = 0; row < s.batch; ++row)
-    for (int64_t begin = 0; begin < s.tokens; begin += s.documents ? length() : s.tokens)
-      offsets.push_back(static_cast<int32_t>(row * s.tokens + begin));
+    for (const int64_t begin : starts[static_cast<size_t>(row)])
+      if (s.documents || begin == 0) offsets.push_back(static_cast<int32_t>(row * s.tokens + begin));
   offsets.push_back(static_cast<int32_t>(s.batch * s.tokens));
   return offsets;
 }

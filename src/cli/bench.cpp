@@ -14,6 +14,7 @@
 
 #include "bench/device_timer.h"
 #include "bench/ssd_work.h"
+#include "cli/bench_step.h"
 #include "cli/table.h"
 #include "core/check.h"
 #include "core/clock.h"
@@ -220,8 +221,9 @@ void bench_ops(const Options& options) {
 }  // namespace
 
 void add_bench_command(CLI::App& app) {
-  CLI::App* verb = app.add_subcommand("bench", "Time parts of the program on a GPU");
+  CLI::App* verb = app.add_subcommand("bench", "Time training steps, or single operators on a GPU");
   verb->require_subcommand(1);
+  add_bench_step_command(*verb);
   const auto options = std::make_shared<Options>();
   CLI::App* ops = verb->add_subcommand(
       "ops", "An operator against the memory bandwidth of the GPU, and against cuDNN attention");
@@ -233,7 +235,7 @@ void add_bench_command(CLI::App& app) {
                   "the 320M and 1.3B models")
       ->allow_extra_args(false);
   ops->add_flag("--documents", options->documents,
-                "Fill rows with documents of median 600 tokens (default: one document a row)");
+                "Fill rows with documents of median 606 tokens (default: one document a row)");
   ops->add_option("--repeats", options->repeats, "Timed runs, of which the median counts")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();

@@ -1,4 +1,4 @@
-// transxssm bench ops
+// transxssm bench ops | step
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -126,8 +126,8 @@ class Decoder {
     const bool other_number = is_plain(tree) && parse_number(tree.text).has_value();
     const bool has_exponent = tree.text.find_first_of(".eE") != std::string::npos;
     if (!parsed) wrong(tree, key, field, out, other_number && has_exponent ? "; write all digits" : "");
-    if (!field.bounds.contains(static_cast<double>(*parsed))) wrong(tree, key, field, out);
-    out = *parsed;
+    out = parsed.value_or(0);
+    if (!field.bounds.contains(static_cast<double>(out))) wrong(tree, key, field, out);
   }
 
   void value(const Tree& tree, const std::string& key, const Field& field, double& out) const {
@@ -174,6 +174,13 @@ class Decoder {
     }
     out.resize(count);
     for (size_t i = 0; i < count; ++i) value(tree.children[i], concat(key, "[", i, "]"), field, out[i]);
+  }
+
+  void value(const Tree& tree, const std::string& key, const Field& field, std::vector<int64_t>& out) const {
+    if (tree.kind != Tree::Kind::list) wrong(tree, key, field, out);
+    out.clear();
+    for (size_t i = 0; i < tree.children.size(); ++i)
+      value(tree.children[i], concat(key, "[", i, "]"), field, out.emplace_back());
   }
 
   template <Section T>

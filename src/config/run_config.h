@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "config/data_config.h"
 #include "config/fields.h"
@@ -188,6 +189,20 @@ void visit_fields(Self& self, Visitor&& visit) {
   visit(Field{.name = "tensorboard", .doc = "Write TensorBoard event files too."}, self.tensorboard);
 }
 
+struct TraceConfig {
+  std::vector<int64_t> steps;
+  bool operator==(const TraceConfig&) const = default;
+};
+
+template <SelfOf<TraceConfig> Self, class Visitor>
+void visit_fields(Self& self, Visitor&& visit) {
+  visit(Field{.name = "steps",
+              .doc = "Steps of which a Chrome trace is written to trace/ in the run folder; each waits for "
+                     "the device before and after.",
+              .bounds = between(1, 1e12)},
+        self.steps);
+}
+
 struct RunConfig {
   ModelConfig model;
   DataConfig data;
@@ -199,6 +214,7 @@ struct RunConfig {
   CheckpointConfig checkpoint;
   ValidationConfig validation;
   LoggingConfig logging;
+  TraceConfig trace;
   bool operator==(const RunConfig&) const = default;
 };
 
@@ -214,6 +230,7 @@ void visit_fields(Self& self, Visitor&& visit) {
   visit(Field{.name = "checkpoint", .doc = "When to save and what to keep."}, self.checkpoint);
   visit(Field{.name = "validation", .doc = "When to validate."}, self.validation);
   visit(Field{.name = "logging", .doc = "What is written on the way."}, self.logging);
+  visit(Field{.name = "trace", .doc = "Where the time of single steps goes."}, self.trace);
 }
 
 }  // namespace transxssm

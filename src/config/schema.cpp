@@ -46,6 +46,10 @@ Json value_schema(const Field& field, const std::vector<double>& value) {
   return {{"anyOf", Json::array({full, {{"type", "array"}, {"maxItems", 0}}})}};
 }
 
+Json value_schema(const Field& field, const std::vector<int64_t>&) {
+  return {{"type", "array"}, {"items", number_schema("integer", field.bounds)}};
+}
+
 template <Section T>
 Json section_schema(const T& section);
 
@@ -64,7 +68,7 @@ void add_default(Json& schema, const T& value) {
   if constexpr (NamedEnum<T>) {
     schema["default"] = enum_name(value);
   } else if constexpr (std::is_arithmetic_v<T> || std::same_as<T, std::string> ||
-                       std::same_as<T, std::vector<double>>) {
+                       std::same_as<T, std::vector<double>> || std::same_as<T, std::vector<int64_t>>) {
     schema["default"] = value;
   }
 }

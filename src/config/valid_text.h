@@ -42,6 +42,10 @@ inline std::string valid_text(const Field& field, const std::vector<double>& val
   return value.empty() ? text + ", or []" : text;
 }
 
+inline std::string valid_text(const Field& field, const std::vector<int64_t>&) {
+  return concat("list of integers", bounds_text(field.bounds));
+}
+
 template <Section T>
 std::string valid_text(const Field&, const std::vector<T>&) {
   return concat("list of {", join(field_names(T{})), "}");

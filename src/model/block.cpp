@@ -1,5 +1,6 @@
 #include "model/block.h"
 
+#include "core/nvtx.h"
 #include "model/packed_spec.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
@@ -23,7 +24,12 @@ Block::Block(const ModelConfig& config, const std::string& prefix, const Paramet
 }
 
 Stream Block::forward(const Stream& in, const ops::Documents& documents) const {
-  return finish(in.x_btd, mixer_->forward(in.u_btd, documents));
+  const auto mixed_btd = [&] {
+    const NvtxRange range("mixer");
+    return mixer_->forward(in.u_btd, documents);
+  }();
+  const NvtxRange range("rest of the block");
+  return finish(in.x_btd, mixed_btd);
 }
 
 Stream Block::forward_cached(const Stream& in, MixerCache& cache, int64_t position) const {

@@ -6,6 +6,7 @@
 #include <ATen/ops/matmul.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "core/nvtx.h"
 #include "model/packed_spec.h"
 #include "model/recompute.h"
 #include "model/rope.h"
@@ -93,7 +94,11 @@ at::Tensor HybridModel::loss(const at::Tensor& tokens_bt, const at::Tensor& labe
 ops::CrossEntropyResult HybridModel::add_gradients(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,
                                                    const ops::Documents& documents, const at::Tensor& scale,
                                                    double z_loss) const {
-  const auto hidden_nd = hidden(tokens_bt, documents).flatten(0, 1);
+  const auto hidden_nd = [&] {
+    const NvtxRange range("forward");
+    return hidden(tokens_bt, documents).flatten(0, 1);
+  }();
+  const NvtxRange range("loss and backward");
   const auto head =
       ops::cross_entropy_with_gradient(hidden_nd.detach(), head_, labels_bt.flatten(), scale, z_loss);
   torch::autograd::backward({hidden_nd}, {head.dhidden});  // operators add to the flat gradients

@@ -14,6 +14,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "core/check.h"
 #include "core/counted.h"
@@ -122,6 +123,10 @@ uint64_t free_memory(const ComputeDevice& device) {
   if (!available) return container_limit();
   const uint64_t swap = number_in("/proc/meminfo", "SwapFree:").value_or(0);
   return std::min((*available + swap) * 1024, container_limit());
+}
+
+void wait_for(at::Device device) {
+  if (device.is_cuda()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
 }
 
 uint64_t memory_peak(const ComputeDevice& device) {

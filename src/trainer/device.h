@@ -43,6 +43,9 @@ uint64_t usable_memory(const ComputeDevice& device);
 // the container where that is less.
 uint64_t free_memory(const ComputeDevice& device);
 
+// Until everything queued on the device is done.
+void wait_for(at::Device device);
+
 // Most memory in use so far, bytes: allocated tensors on a GPU, the process on a CPU.
 uint64_t memory_peak(const ComputeDevice& device);
 

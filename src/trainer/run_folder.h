@@ -22,6 +22,7 @@ class RunFolder {
   std::filesystem::path log() const { return path_ / "log.txt"; }
   std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
   std::filesystem::path tensorboard() const { return path_ / "tensorboard"; }
+  std::filesystem::path traces() const { return path_ / "trace"; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
 
   // Each replaces its file atomically.

@@ -6,6 +6,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include "core/logging.h"
+#include "core/nvtx.h"
 
 namespace transxssm {
 namespace {
@@ -40,8 +41,10 @@ bool TrainStep::run(const GlobalBatch& batch, double lr, const std::function<boo
     }
     MicroStep& step = micro_step_for(micro_batch);
     step.in.fill(micro_batch);
+    const NvtxRange range("micro-step");
     step.work.run([&] { forward_backward(step.in.contents()); });
   }
+  const NvtxRange range("update");
   update_.run(
       [&] { optimizer_.update(loss_); });  // clip, update unless something is not finite, zero the gradients
   return true;

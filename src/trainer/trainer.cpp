@@ -42,33 +42,28 @@ Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const Run
       loader_(config.data, loader_shape(config)),
       validation_sets_(make_validation_sets(config.data, loader_shape(config), config.validation.sequences,
                                             bytes_per_token)),
-      parameters_(HybridModel::parameter_specs(config.model, config.optimizer.decay_embeddings),
-                  device.device, device.dtype),
-      model_(config.model, parameters_.table(),
-             {config.train.seq_len, config.train.deterministic, config.train.recompute,
-              ssd_path(config.kernels)}),
-      optimizer_(parameters_, config.optimizer),
-      train_step_(model_, parameters_, optimizer_, {config.train.z_loss, config.kernels.cuda_graphs}),
+      learner_(config, device),
       schedule_(make_lr_schedule(config.optimizer, config.schedule, config.train.max_steps)),
       checkpointer_(std::move(checkpointer)),
       flops_per_token_(train_flops_per_token(config.model, 0)),
-      flops_per_key_(train_flops_per_token(config.model, 1) - flops_per_token_) {}
+      flops_per_key_(train_flops_per_token(config.model, 1) - flops_per_token_),
+      tracer_(config.trace, folder.traces(), device.device) {}
 
 void Trainer::start_fresh() {
-  initialize(parameters_, config_.train.seed);
+  initialize(learner_.parameters, config_.train.seed);
   open_metrics();
 }
 
 void Trainer::start_from_weights(const CheckpointReader& checkpoint) {
-  parameters_.load_weights(
+  learner_.parameters.load_weights(
       checkpoint.load([](const std::string& name) { return name.starts_with("model/"); }));
   open_metrics();
 }
 
 void Trainer::resume(const CheckpointReader& checkpoint) {
   const StateDict state = checkpoint.load();
-  parameters_.load_state(state);
-  optimizer_.load_state(state);
+  learner_.parameters.load_state(state);
+  learner_.optimizer.load_state(state);
   const auto& progress = state.values.at("trainer");
   step_ = progress.at("step");
   validated_step_ = progress.at("validated_step");
@@ -111,15 +106,16 @@ double Trainer::flops_of(const GlobalBatch& batch) const {
 void Trainer::train_one_step() {
   const GlobalBatch batch = loader_.next();
   const double lr = learning_rate(schedule_, step_);
-  if (!train_step_.run(batch, lr, [&] { return stop_reason().has_value(); })) {
+  const auto traced = tracer_.begin(step_ + 1);
+  if (!learner_.step.run(batch, lr, [&] { return stop_reason().has_value(); })) {
     loader_.put_back();
     return;
   }
   ++step_;
   pace_.add(config_.train.global_batch_size * config_.train.seq_len, flops_of(batch));
   queued_.push_back({step_, loader_.consumed_tokens(), lr,
-                     PendingReport(train_step_.loss(), optimizer_.grad_norm(), optimizer_.skipped_steps(),
-                                   optimizer_.skipped_in_row())});
+                     PendingReport(learner_.step.loss(), learner_.optimizer.grad_norm(),
+                                   learner_.optimizer.skipped_steps(), learner_.optimizer.skipped_in_row())});
   // A step late on a GPU, so that it never waits for the host; on a CPU the step is done by now.
   read_reports(/*leave_queued=*/device_.device.is_cuda() ? 1 : 0);
 }
@@ -168,7 +164,7 @@ void Trainer::log_step(const QueuedStep& queued, const StepReport& report) {
 void Trainer::validate() {
   read_reports(0);
   const Pace::Pause pause(pace_);
-  const auto results = evaluate(model_, validation_sets_, [&] { return stop_reason().has_value(); });
+  const auto results = evaluate(learner_.model, validation_sets_, [&] { return stop_reason().has_value(); });
   if (!results) return;
   for (const ValidationResult& result : *results) {
     metrics_->write(ValidationMetrics{step_, result.set, result.loss, result.bits_per_byte});
@@ -190,16 +186,17 @@ void Trainer::save() {
   const Pace::Pause pause(pace_);
   const auto started = Clock::now();
   StateDict state;
-  parameters_.save_state(state);
-  optimizer_.save_state(state);
+  learner_.parameters.save_state(state);
+  learner_.optimizer.save_state(state);
   state.values["loader"] = loader_.save_state();
   state.values["trainer"] = {{"step", step_},
                              {"validated_step", validated_step_},
                              {"elapsed_seconds", elapsed_before_ + seconds_since(launched_)},
                              {"loss", last_loss_}};
-  const nlohmann::json run = {{"config", to_json(config_)}, {"commit", kCommit},
-                              {"libtorch", kTorchVersion},  {"device", device_.name},
-                              {"loss", last_loss_},         {"parameters", parameters_.parameter_count()}};
+  const nlohmann::json run = {
+      {"config", to_json(config_)}, {"commit", kCommit},
+      {"libtorch", kTorchVersion},  {"device", device_.name},
+      {"loss", last_loss_},         {"parameters", learner_.parameters.parameter_count()}};
   const auto path = checkpointer_.save(step_, state, run);
   saved_step_ = step_;
   tell_step();

@@ -14,17 +14,15 @@
 #include "config/run_config.h"
 #include "data/loader.h"
 #include "data/validation_set.h"
-#include "model/hybrid_model.h"
-#include "optim/flat_parameters.h"
 #include "optim/lr_schedule.h"
-#include "optim/optimizer.h"
 #include "trainer/device.h"
+#include "trainer/learner.h"
 #include "trainer/metrics.h"
 #include "trainer/pace.h"
 #include "trainer/run_folder.h"
 #include "trainer/step_report.h"
+#include "trainer/step_tracer.h"
 #include "trainer/stop.h"
-#include "trainer/train_step.h"
 
 namespace transxssm {
 
@@ -75,10 +73,7 @@ class Trainer {
   StopWatch stop_watch_;
   Loader loader_;
   std::vector<ValidationSet> validation_sets_;
-  FlatParameters parameters_;
-  HybridModel model_;
-  Optimizer optimizer_;
-  TrainStep train_step_;
+  Learner learner_;
   LrSchedule schedule_;
   Checkpointer checkpointer_;
   std::optional<MetricsWriter> metrics_;  // from start on
@@ -94,6 +89,7 @@ class Trainer {
   Clock::time_point launched_ = Clock::now();
   Clock::time_point told_ = launched_;
 
+  StepTracer tracer_;
   std::deque<QueuedStep> queued_;
   Pace pace_;
 };

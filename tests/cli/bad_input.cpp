@@ -29,7 +29,7 @@ TEST_CASE("bad command lines") {
       {"too many arguments", "checkpoint list run run", {"transxssm checkpoint list: unknown argument run"}},
       {"missing flag", "train", {"transxssm train: --config is required"}},
       {"no number", "generate --checkpoint run --max-new-tokens many", {"--max-new-tokens"}},
-      {"out of range", "generate --checkpoint run --temperature -1", {"--temperature", "-1", " to 100"}},
+      {"out of range", "generate --checkpoint run --temperature -1", {"--temperature", "-1", "100"}},
       {"not a number", "generate --checkpoint run --temperature nan", {"--temperature", "nan"}},
       {"--set without a value", train("--set model.num_layers"), {"model.num_layers"}},
       {"--set of an unknown field", train("--set optimizer.lrr=1"), {"optimizer.lrr", "lr"}},

@@ -2,9 +2,14 @@
 #include <filesystem>
 #include <string>
 
+#include <nlohmann/json.hpp>
+
+#include "config/load.h"
 #include "support/catch.h"
 #include "support/run_program.h"
+#include "support/tiny_run.h"
 
+using namespace transxssm;
 using namespace transxssm::test;
 
 namespace {
@@ -22,7 +27,7 @@ void require_refused(const std::string& arguments, const std::string& says) {
 }  // namespace
 
 TEST_CASE("bench: bad arguments are refused before anything is measured") {
-  require_refused("", "transxssm bench: needs a command. Valid are ops");
+  require_refused("", "transxssm bench: needs a command. Valid are step, ops");
   require_refused("ops", "--op is required");
   require_refused("ops --op attention", "--op");
   for (const std::string shape :
@@ -39,4 +44,27 @@ TEST_CASE("bench: a machine without a GPU is told so") {
   if (std::filesystem::exists("/dev/nvidiactl")) return;
   require_refused("ops --op ssd", "an NVIDIA GPU");
   require_refused("ops --op ssd_step --json", "an NVIDIA GPU");
+}
+
+TEST_CASE("bench step: what it refuses") {
+  require_refused("step", "--config is required");
+  require_refused("step --config no.yaml", "no.yaml");
+  require_refused("stpe", "Did you mean step?");
+}
+
+TEST_CASE("bench step: times the step that training takes, on a CPU too, and leaves nothing behind") {
+  const TinyRun tiny;
+  write(tiny.folder / "run.yaml", to_yaml(tiny.config()));
+  const auto before = contents(tiny.folder.path());
+  const Ended ended =
+      run_program(tiny.folder.path(), words("bench step --config run.yaml --repeats 2 --json"));
+  INFO(ended.err);
+  REQUIRE(ended.code == 0);
+  const auto report = nlohmann::json::parse(ended.out);
+  REQUIRE(report.at("tokens") == 2 * 24);
+  REQUIRE(report.at("memory_peak_bytes") > 0);
+  REQUIRE(report.at("start_up_seconds") > 0);
+  REQUIRE(report.at("results").size() == 2);
+  for (const auto& row : report.at("results")) REQUIRE(row.at("tokens_per_second") > 0);
+  REQUIRE(changes(before, contents(tiny.folder.path()), {}) == std::vector<std::string>{});
 }

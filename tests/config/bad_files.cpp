@@ -27,7 +27,7 @@ const BadFile kBadFiles[] = {
     {"? [a, b]\n: 1\n", {"a key must be a name"}},
     {"evaluation: {tasks: []}\n", {"evaluation: unknown key"}},
     {"parallel: {zero_stage: 0}\n", {"parallel: unknown key"}},
-    {"trace: {steps: []}\n", {"trace: unknown key"}},
+    {"export: {format: hf}\n", {"export: unknown key"}},
     {"precision: {gradients: fp32}\n", {"precision.gradients: unknown key", "compute"}},
     {"model:\n  <<: {num_layers: 8}\n", {"model.<<: unknown key"}},
     {"model: &m\n  ssd: *m\n", {"nested too deeply or too large"}},

@@ -1,0 +1,159 @@
+#include "bench/train_step.h"
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <sstream>
+
+#include <unistd.h>
+
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include "bench/random_documents.h"
+#include "core/check.h"
+#include "core/rng.h"
+#include "data/packing.h"
+#include "model/accounting.h"
+#include "optim/init.h"
+#include "trainer/device_batch.h"
+#include "trainer/learner.h"
+#include "trainer/plan.h"
+
+namespace transxssm::bench {
+namespace {
+
+constexpr double kLearningRate = 1e-5;  // its value changes no time
+constexpr size_t kBatches = 4;          // that take turns
+constexpr int kProfiled = 5;
+
+GlobalBatch random_batch(const RunConfig& config, bool isolated, uint64_t seed) {
+  const int64_t rows = config.train.micro_batch_size, tokens = config.train.seq_len;
+  const Philox random(seed);
+  const auto starts = random_document_starts(rows, tokens, seed);
+  std::vector<Window> windows;
+  uint64_t drawn = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    Window window;
+    for (int64_t t = 0; t <= tokens; ++t)
+      window.tokens.push_back(
+          static_cast<int32_t>(random.block(drawn++)[0] % static_cast<uint32_t>(config.model.vocab_size)));
+    const auto& begins = starts[static_cast<size_t>(row)];
+    if (isolated) window.document_starts.assign(begins.begin() + 1, begins.end());
+    windows.push_back(std::move(window));
+  }
+  GlobalBatch batch;
+  batch.micro_batches.push_back(pack(windows, Packing::isolated));
+  batch.counted_labels = batch.micro_batches.front().counted_labels;
+  return batch;
+}
+
+int64_t documents_of(const GlobalBatch& batch) {
+  const auto& offsets = batch.micro_batches.front().document_offsets;
+  int64_t count = 0;
+  for (size_t i = 1; i < offsets.size(); ++i) count += offsets[i] > offsets[i - 1];
+  return count;
+}
+
+void run(Learner& learner, const GlobalBatch& batch) {
+  learner.step.run(batch, kLearningRate, [] { return false; });
+}
+
+// Milliseconds of each step, all queued before the first is waited for.
+std::vector<double> step_times(Learner& learner, const std::vector<GlobalBatch>& batches, at::Device device,
+                               int repeats) {
+  std::vector<double> ms;
+  if (!device.is_cuda()) {
+    for (int i = 0; i < repeats; ++i) {
+      const auto start = std::chrono::steady_clock::now();
+      run(learner, batches[static_cast<size_t>(i) % batches.size()]);
+      ms.push_back(
+          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+    }
+    return ms;
+  }
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  std::vector<c10::Event> events;
+  const auto mark = [&] {
+    events.emplace_back(device.type(), c10::EventFlag::BACKEND_DEFAULT);
+    events.back().record(guard.getStream(device));
+  };
+  mark();
+  for (int i = 0; i < repeats; ++i) {
+    run(learner, batches[static_cast<size_t>(i) % batches.size()]);
+    mark();
+  }
+  wait_for(device);
+  for (size_t i = 1; i < events.size(); ++i) ms.push_back(events[i - 1].elapsedTime(events[i]));
+  return ms;
+}
+
+StepTiming time_batches(Learner& learner, const RunConfig& config, const std::vector<GlobalBatch>& batches,
+                        at::Device device, int repeats) {
+  StepTiming timing;
+  double flops = 0;
+  for (const GlobalBatch& batch : batches) {
+    timing.documents += documents_of(batch);
+    const Batch& b = batch.micro_batches.front();
+    flops += train_flops_per_token(config.model, mean_keys(b)) * static_cast<double>(b.batch * b.seq_len);
+  }
+  timing.documents /= static_cast<int64_t>(batches.size());
+  timing.flops = flops / static_cast<double>(batches.size());
+  for (const GlobalBatch& batch : batches) run(learner, batch);
+  auto ms = step_times(learner, batches, device, repeats);
+  std::sort(ms.begin(), ms.end());
+  timing.median_ms = ms[ms.size() / 2];
+  timing.min_ms = ms.front();
+  timing.max_ms = ms.back();
+  if (!device.is_cuda()) return timing;
+  Profiler profiler(device);
+  for (int i = 0; i < kProfiled; ++i) run(learner, batches[static_cast<size_t>(i) % batches.size()]);
+  timing.by_part = step_time(profiler.stop().device_activities(), kProfiled);
+  return timing;
+}
+
+// Since the process was started, library loading included.
+double seconds_since_launch() {
+  std::ifstream stat("/proc/self/stat"), uptime("/proc/uptime");
+  std::string line;
+  double up = 0;
+  uptime >> up;
+  std::getline(stat, line);
+  std::istringstream fields(line.substr(line.rfind(')') + 2));
+  std::string field;
+  constexpr int kStartTime = 20;  // the 22nd of proc(5); two come before the closing bracket
+  for (int i = 0; i < kStartTime; ++i) fields >> field;
+  return up - std::stod(field) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
+
+}  // namespace
+
+StepReport time_train_step(const RunConfig& given, int repeats) {
+  RunConfig config = given;
+  config.train.global_batch_size = config.train.micro_batch_size;
+  StepReport report;
+  report.device = choose_device(config.train.device, config.precision.compute);
+  const at::Device device = report.device.device;
+  expect_room(config, report.device, free_memory(report.device));
+  report.memory_expected = plan_memory(config, report.device).peak();
+  report.tokens = config.train.micro_batch_size * config.train.seq_len;
+
+  Learner learner(config, report.device);
+  initialize(learner.parameters, config.train.seed);
+  const auto batches = [&](bool isolated) {
+    std::vector<GlobalBatch> all;
+    for (uint64_t seed = 1; seed <= kBatches; ++seed) all.push_back(random_batch(config, isolated, seed));
+    return all;
+  };
+  const auto one_document = batches(false);
+  run(learner, one_document[0]);  // plain
+  run(learner, one_document[1]);  // recorded, where there are graphs
+  wait_for(device);
+  report.start_up_seconds = seconds_since_launch();
+  report.timings.push_back(time_batches(learner, config, one_document, device, repeats));
+  report.timings.push_back(time_batches(learner, config, batches(true), device, repeats));
+  report.memory_peak = memory_peak(report.device);
+  return report;
+}
+
+}  // namespace transxssm::bench

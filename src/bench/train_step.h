@@ -1,0 +1,34 @@
+// The training step as `transxssm train` runs it, on random tokens, timed.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bench/step_parts.h"
+#include "config/run_config.h"
+#include "trainer/device.h"
+
+namespace transxssm::bench {
+
+struct StepTiming {
+  int64_t documents = 0;  // of a micro-batch, mean
+  double median_ms = 0, min_ms = 0, max_ms = 0;
+  double flops = 0;                 // model FLOPs of a step, by the documents in it
+  std::optional<StepTime> by_part;  // on a GPU
+};
+
+struct StepReport {
+  ComputeDevice device;
+  int64_t tokens = 0;           // of a step
+  double start_up_seconds = 0;  // from the start of the process to the first step at full speed
+  uint64_t memory_peak = 0, memory_expected = 0;
+  std::vector<StepTiming> timings;  // one document a window; isolated documents
+};
+
+// One micro-batch and one update a step, whatever the global batch of `config`. Throws InputError where it
+// does not fit.
+StepReport time_train_step(const RunConfig& config, int repeats);
+
+}  // namespace transxssm::bench

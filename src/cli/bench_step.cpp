@@ -1,0 +1,145 @@
+#include "cli/bench_step.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "bench/train_step.h"
+#include "cli/table.h"
+#include "config/load.h"
+#include "core/atomic_file.h"
+#include "core/clock.h"
+#include "core/counted.h"
+#include "core/version.h"
+
+namespace transxssm {
+namespace {
+
+using bench::StepReport;
+using bench::StepTiming;
+using Json = nlohmann::ordered_json;
+
+struct Options {
+  std::string config;
+  std::vector<std::string> overrides;
+  int repeats = 30;
+  bool json = false;
+};
+
+std::string fixed(double value, int digits) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
+}
+
+double per_second(double amount, const StepTiming& timing) { return 1e3 * amount / timing.median_ms; }
+
+double idle_ms(const bench::StepTime& time) { return time.span_ms - time.busy_ms; }
+
+const char* kind_of(size_t timing) { return timing == 0 ? "one document a window" : "isolated documents"; }
+
+Json to_json(const StepReport& report, const RunConfig& config, int repeats) {
+  Json out = {{"machine", report.device.name},
+              {"date", utc_time()},
+              {"commit", kCommit},
+              {"libtorch", kTorchVersion},
+              {"cuda", kCudaVersion},
+              {"cudnn", kCudnnVersion},
+              {"config", to_json(config)},
+              {"repeats", repeats},
+              {"tokens", report.tokens},
+              {"start_up_seconds", report.start_up_seconds},
+              {"memory_peak_bytes", report.memory_peak},
+              {"memory_expected_bytes", report.memory_expected}};
+  for (size_t i = 0; i < report.timings.size(); ++i) {
+    const StepTiming& t = report.timings[i];
+    Json row = {{"batch", kind_of(i)},
+                {"documents", t.documents},
+                {"ms", t.median_ms},
+                {"min_ms", t.min_ms},
+                {"max_ms", t.max_ms},
+                {"tokens_per_second", per_second(static_cast<double>(report.tokens), t)},
+                {"tflops", per_second(t.flops, t) * 1e-12}};
+    const double peak = report.device.peak_flops;
+    row["mfu"] = peak > 0 ? Json(per_second(t.flops, t) / peak) : Json();
+    if (t.by_part) {
+      for (const auto part : bench::kStepParts)
+        row["parts_ms"][bench::name_of(part)] = t.by_part->ms[static_cast<size_t>(part)];
+      row["idle_ms"] = idle_ms(*t.by_part);
+      row["idle_share"] = idle_ms(*t.by_part) / t.by_part->span_ms;
+    }
+    out["results"].push_back(row);
+  }
+  return out;
+}
+
+void print_parts(const StepReport& report) {
+  std::vector<Row> rows = {{"", ""}, {"ms of a step", ""}};
+  for (size_t i = 0; i < report.timings.size(); ++i) rows[1].push_back(kind_of(i));
+  rows[1].erase(rows[1].begin() + 1);
+  rows[0].resize(rows[1].size());
+  const auto add = [&](const std::string& name, const auto& ms_of) {
+    Row row{name};
+    for (const StepTiming& t : report.timings)
+      row.push_back(concat(fixed(ms_of(*t.by_part), 2), "  ",
+                           fixed(100 * ms_of(*t.by_part) / t.by_part->span_ms, 1), " %"));
+    rows.push_back(row);
+  };
+  for (const auto part : bench::kStepParts)
+    add(bench::name_of(part), [&](const bench::StepTime& t) { return t.ms[static_cast<size_t>(part)]; });
+  add("idle", idle_ms);
+  print_table(rows);
+}
+
+void print_report(const StepReport& report) {
+  std::cout << report.device.name << ", " << utc_time() << ", commit " << kCommit << ", "
+            << counted(report.tokens, "token") << " a step, one update a micro-batch\n";
+  std::vector<Row> rows = {{"", "documents", "ms", "min", "max", "tokens/s", "TFLOP/s", "MFU"}};
+  const double peak = report.device.peak_flops;
+  for (size_t i = 0; i < report.timings.size(); ++i) {
+    const StepTiming& t = report.timings[i];
+    rows.push_back({kind_of(i), std::to_string(t.documents), fixed(t.median_ms, 2), fixed(t.min_ms, 2),
+                    fixed(t.max_ms, 2), fixed(per_second(static_cast<double>(report.tokens), t), 0),
+                    fixed(per_second(t.flops, t) * 1e-12, peak > 0 ? 1 : 4),
+                    peak > 0 ? fixed(100 * per_second(t.flops, t) / peak, 1) + " %" : "-"});
+  }
+  print_table(rows);
+  if (report.timings.front().by_part) print_parts(report);
+  std::cout << "\nmemory: " << format_bytes(report.memory_peak) << " at the peak, "
+            << format_bytes(report.memory_expected)
+            << " expected; start-up: " << fixed(report.start_up_seconds, 2)
+            << " s from launch to the first step at full speed\n";
+}
+
+void bench_step(const Options& options) {
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // as in training
+  const RunConfig config = load_config(options.config, options.overrides);
+  const StepReport report = bench::time_train_step(config, options.repeats);
+  if (options.json)
+    std::cout << to_json(report, config, options.repeats).dump(2) << '\n';
+  else
+    print_report(report);
+}
+
+}  // namespace
+
+void add_bench_step_command(CLI::App& bench) {
+  const auto options = std::make_shared<Options>();
+  CLI::App* step = bench.add_subcommand(
+      "step", "A training step on random tokens: speed, memory, start-up, and where its time goes");
+  step->add_option("--config", options->config, "YAML file of the run")->required();
+  step->add_option("--set", options->overrides,
+                   "Override a field, such as train.micro_batch_size=4 (may be repeated)");
+  step->add_option("--repeats", options->repeats, "Timed steps, of which the median counts")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  step->add_flag("--json", options->json, "Print one JSON object");
+  step->callback([options] { bench_step(*options); });
+}
+
+}  // namespace transxssm

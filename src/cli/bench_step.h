@@ -1,0 +1,10 @@
+// transxssm bench step
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace transxssm {
+
+void add_bench_step_command(CLI::App& bench);
+
+}  // namespace transxssm
