@@ -1,11 +1,16 @@
 // Every launcher of the kernels, for builds without CUDA: same symbols, one message.
 #include "core/check.h"
 #include "csrc_cuda/adamw/params.h"
+#include "csrc_cuda/causal_conv1d/params.h"
 #include "csrc_cuda/common/device_info.h"
 #include "csrc_cuda/cross_entropy/params.h"
+#include "csrc_cuda/embedding/params.h"
 #include "csrc_cuda/grad_norm/params.h"
+#include "csrc_cuda/rms_norm/gated_params.h"
+#include "csrc_cuda/rms_norm/params.h"
 #include "csrc_cuda/ssd/params.h"
 #include "csrc_cuda/ssd/step_params.h"
+#include "csrc_cuda/swiglu/params.h"
 
 namespace transxssm::kernels {
 namespace {
@@ -22,8 +27,27 @@ uint64_t device_memory(int) { no_cuda("device_memory"); }
 void adamw(const AdamWParams&, CUstream_st*) { no_cuda("adamw"); }
 void cross_entropy(const CrossEntropyParams&, CUstream_st*) { no_cuda("cross_entropy"); }
 void cross_entropy_sum(const CrossEntropySumParams&, CUstream_st*) { no_cuda("cross_entropy_sum"); }
+void causal_conv1d_forward(const CausalConv1dForwardParams&, CUstream_st*) {
+  no_cuda("causal_conv1d_forward");
+}
+void causal_conv1d_backward(const CausalConv1dBackwardParams&, CUstream_st*) {
+  no_cuda("causal_conv1d_backward");
+}
+size_t embedding_workspace_bytes(int64_t, int64_t, int64_t) { no_cuda("embedding_workspace_bytes"); }
+void embedding_forward(const EmbeddingForwardParams&, CUstream_st*) { no_cuda("embedding_forward"); }
+void embedding_backward(const EmbeddingBackwardParams&, CUstream_st*) { no_cuda("embedding_backward"); }
 void sum_squares(const SumSquaresParams&, CUstream_st*) { no_cuda("sum_squares"); }
 void norm_of_partial_sums(const NormOfPartialSumsParams&, CUstream_st*) { no_cuda("norm_of_partial_sums"); }
+void gated_rms_norm_forward(const GatedRmsNormForwardParams&, CUstream_st*) {
+  no_cuda("gated_rms_norm_forward");
+}
+void gated_rms_norm_backward(const GatedRmsNormBackwardParams&, CUstream_st*) {
+  no_cuda("gated_rms_norm_backward");
+}
+void rms_norm_forward(const RmsNormForwardParams&, CUstream_st*) { no_cuda("rms_norm_forward"); }
+void rms_norm_backward(const RmsNormBackwardParams&, CUstream_st*) { no_cuda("rms_norm_backward"); }
+void swiglu_forward(const SwigluForwardParams&, CUstream_st*) { no_cuda("swiglu_forward"); }
+void swiglu_backward(const SwigluBackwardParams&, CUstream_st*) { no_cuda("swiglu_backward"); }
 void ssd_step(const SsdStepParams&, CUstream_st*) { no_cuda("ssd_step"); }
 
 bool ssd_has_kernels() { return false; }

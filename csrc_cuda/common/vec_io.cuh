@@ -27,6 +27,28 @@ __device__ inline void store_vector(float* p, const Float8& v) {
   reinterpret_cast<float4*>(p)[1] = make_float4(v.x[4], v.x[5], v.x[6], v.x[7]);
 }
 
+// Eight bf16 as they lie in memory, half the registers of their values.
+__device__ inline uint4 load_bits(const __nv_bfloat16* p) { return *reinterpret_cast<const uint4*>(p); }
+
+__device__ inline Float8 to_values(const uint4& bits) {
+  const unsigned pair[] = {bits.x, bits.y, bits.z, bits.w};  // the lower value in the lower half
+  Float8 v;
+#pragma unroll
+  for (int i = 0; i < kVectorWidth / 2; ++i) {
+    v.x[2 * i] = __uint_as_float(pair[i] << 16);
+    v.x[2 * i + 1] = __uint_as_float(pair[i] & 0xffff0000u);
+  }
+  return v;
+}
+
+__device__ inline Float8 load_vector(const __nv_bfloat16* p) { return to_values(load_bits(p)); }
+
+__device__ inline Float8 rounded_to_bf16(Float8 v) {
+#pragma unroll
+  for (float& x : v.x) x = __bfloat162float(__float2bfloat16_rn(x));
+  return v;
+}
+
 // Rounds to nearest even.
 __device__ inline void store_vector(__nv_bfloat16* p, const Float8& v) {
   union {

@@ -42,7 +42,7 @@ Stream Block::finish(const at::Tensor& x_btd, const at::Tensor& mixed_btd) const
     return {x, u};
   }
   const auto [x, u] = ops::residual_rms_norm(x_btd, mixed_btd, mixer_residual_, mlp_norm_, eps_);
-  const auto mlp = ops::linear(ops::swiglu(ops::linear(u, gate_up_proj_)), down_proj_);
+  const auto mlp = ops::swiglu_linear(ops::linear(u, gate_up_proj_), down_proj_);
   auto [x_out, u_out] = ops::residual_rms_norm(x, mlp, mlp_residual_, next_norm_, eps_);
   return {x_out, u_out};
 }

@@ -48,10 +48,10 @@ class SsdMixer : public Mixer {
 
   at::Tensor forward(const at::Tensor& u_btd, const ops::Documents& documents) const override {
     const auto packed_btw = ops::linear(u_btd, in_proj_);
-    auto scan_input = scan_columns(packed_btw);
+    auto [scan_input, z_bti] = split(packed_btw);
     if (conv_weight_) scan_input = ops::causal_conv1d(scan_input, conv_weight_, conv_bias_, documents);
     const auto y = ops::ssd(dims_, norm_bc(scan_input), a_log_, dt_bias_, d_skip_, rope_, documents).y_btw;
-    return project_out(y, packed_btw);
+    return project_out(y, z_bti);
   }
 
   at::Tensor forward_cached(const at::Tensor& u_btd, MixerCache& cache, int64_t position) const override {
@@ -59,7 +59,7 @@ class SsdMixer : public Mixer {
     const int64_t batch = u_btd.size(0);
     const int64_t tokens = u_btd.size(1);
     const auto packed_btw = ops::linear(u_btd, in_proj_);
-    auto scan_input = scan_columns(packed_btw);
+    auto [scan_input, z_bti] = split(packed_btw);
     const auto documents = ops::one_document_per_row(batch, tokens, u_btd.device(), position);
     if (conv_weight_) {
       const auto history = at::cat({own.conv_window_bkc, scan_input.narrow(2, 0, conv_channels(config_))}, 1);
@@ -70,12 +70,12 @@ class SsdMixer : public Mixer {
     if (tokens == 1) {
       const auto y = ops::ssd_step(dims_, scan_input.squeeze(1), a_log_, dt_bias_, d_skip_, rope_,
                                    documents.positions.squeeze(1), own.state_bhpn);
-      return project_out(y.unsqueeze(1), packed_btw);
+      return project_out(y.unsqueeze(1), z_bti);
     }
     const auto result =
         ops::ssd(dims_, scan_input, a_log_, dt_bias_, d_skip_, rope_, documents, own.state_bhpn);
     own.state_bhpn = result.final_state_bhpn;
-    return project_out(result.y_btw, packed_btw);
+    return project_out(result.y_btw, z_bti);
   }
 
   std::unique_ptr<MixerCache> make_cache(int64_t batch, int64_t) const override {
@@ -90,10 +90,18 @@ class SsdMixer : public Mixer {
   }
 
  private:
-  // [C | B | X | τ | anything] of the projection. Without a convolution the whole of it: a narrower view
-  // would have its gradient copied into a wider one.
-  at::Tensor scan_columns(const at::Tensor& packed_btw) const {
-    return !conv_weight_ ? packed_btw : packed_btw.narrow(-1, 0, ops::ssd_packed_columns(dims_));
+  struct Columns {
+    at::Tensor scan_btw;  // [C | B | X | τ | anything]
+    at::Tensor z_bti;     // the gate; undefined without one
+  };
+
+  // Views of the projection. Without convolution and gate the whole of it: a narrower view would have its
+  // gradient copied into a wider one. With both one split, whose backward joins their gradients in one pass.
+  Columns split(const at::Tensor& packed_btw) const {
+    if (!conv_weight_ && !gate_norm_) return {packed_btw, {}};
+    const int64_t scan = ops::ssd_packed_columns(dims_), gate = gate_norm_ ? inner_width(config_) : 0;
+    const auto parts = packed_btw.split_with_sizes({scan, packed_btw.size(-1) - scan - gate, gate}, -1);
+    return {parts[0], gate_norm_ ? parts[2] : at::Tensor()};
   }
 
   // RMSNorm over the state width of every group of C and of B, when configured.
@@ -108,12 +116,8 @@ class SsdMixer : public Mixer {
     return at::cat({norm(0, c_norm_), norm(width, b_norm_), rest}, -1);
   }
 
-  at::Tensor project_out(at::Tensor y_btw, const at::Tensor& packed_btw) const {
-    if (gate_norm_) {
-      const int64_t inner = inner_width(config_);
-      const auto z = packed_btw.narrow(-1, packed_btw.size(-1) - inner, inner);
-      y_btw = ops::gated_rms_norm(y_btw, z, gate_norm_, eps_);
-    }
+  at::Tensor project_out(at::Tensor y_btw, const at::Tensor& z_bti) const {
+    if (gate_norm_) y_btw = ops::gated_rms_norm(y_btw, z_bti, gate_norm_, eps_);
     return ops::linear(y_btw, out_proj_);
   }
 

@@ -3,6 +3,7 @@
 
 #include "core/check.h"
 #include "ops/accumulate_type.h"
+#include "ops/causal_conv1d_kernel.h"
 #include "ops/check_tensor.h"
 #include "ops/reference/causal_conv1d.h"
 
@@ -28,6 +29,8 @@ at::Tensor causal_conv1d(const at::Tensor& x_btw, const ParameterPtr& w, const P
   if (initial_bkc)
     expect_shape("causal_conv1d initial inputs", *initial_bkc,
                  {documents.batch, w->weight.size(1) - 1, w->weight.size(0)});
+  if (!initial_bkc && has_causal_conv1d_kernel(x_btw, w))
+    return causal_conv1d_kernel(x_btw, w, bias, documents);
   return reference::causal_conv1d(x_btw, w, bias, documents, initial_bkc);
 }
 

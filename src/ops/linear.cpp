@@ -27,11 +27,8 @@ struct Linear : torch::autograd::Function<Linear> {
                                                  torch::autograd::variable_list grads) {
     const ParameterPtr w = from_handle(ctx->saved_data["w"]);
     const at::Tensor x = ctx->get_saved_variables()[0];
-    const at::Tensor dy = as_rows(grads[0]);
-    if (w->grad.defined()) add_weight_gradient(w->grad, dy, as_rows(x));
-    at::Tensor dx;
-    if (ctx->needs_input_grad(0)) dx = at::mm(dy, w->weight).view(x.sizes());
-    return {dx, {}, {}};
+    if (w->grad.defined()) add_weight_gradient(w->grad, as_rows(grads[0]), as_rows(x));
+    return {ctx->needs_input_grad(0) ? input_gradient(grads[0], w) : at::Tensor(), {}, {}};
   }
 };
 
@@ -41,6 +38,12 @@ at::Tensor linear(const at::Tensor& x, const ParameterPtr& w) {
   expect_dtype("linear x", x, w->weight.scalar_type());
   expect_shape("linear weight", w->weight, {-1, x.size(-1)});
   return Linear::apply(x, graph_leaf(w), w);
+}
+
+at::Tensor input_gradient(const at::Tensor& dy, const ParameterPtr& w) {
+  std::vector<int64_t> shape = dy.sizes().vec();
+  shape.back() = w->weight.size(1);
+  return at::mm(as_rows(dy), w->weight).view(shape);
 }
 
 void add_weight_gradient(const at::Tensor& grad, const at::Tensor& dy, const at::Tensor& x) {

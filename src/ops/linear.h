@@ -11,6 +11,9 @@ namespace transxssm::ops {
 // Backward: dx = dy W; dW = dyᵀ x is added to w->grad in f32 (CUDA: bf16 product accumulated in f32).
 at::Tensor linear(const at::Tensor& x, const ParameterPtr& w);
 
+// The other gradient of that product, dx = dy W. dy [..., O], dx [..., I] in W's dtype.
+at::Tensor input_gradient(const at::Tensor& dy, const ParameterPtr& w);
+
 // The gradient step of every product with a parameter: grad += dyᵀ x in grad's dtype, without rounding the
 // product to that of dy and x. dy [rows, O], x [rows, I], grad [O, I] f32 (f64).
 void add_weight_gradient(const at::Tensor& grad, const at::Tensor& dy, const at::Tensor& x);

@@ -1,6 +1,7 @@
 // The three RMSNorm operators as autograd Functions. They save stored inputs and 1/rms; all else is rebuilt.
 #include "ops/rms_norm.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/silu_backward.h>
@@ -10,6 +11,7 @@
 #include "ops/check_tensor.h"
 #include "ops/parameter_handle.h"
 #include "ops/reference/rms_norm.h"
+#include "ops/rms_norm_kernel.h"
 
 namespace transxssm::ops {
 namespace {
@@ -17,10 +19,25 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// What backward of both passes on: gradients of the normed value and of the x that r scaled.
+RmsNormGradients norm_backward(const at::Tensor& dy, const at::Tensor& d_other, const at::Tensor& normed,
+                               const at::Tensor& x, const ParameterPtr& r, const ParameterPtr& w,
+                               const at::Tensor& rstd) {
+  if (dy.defined() && has_rms_norm_kernel(normed))
+    return rms_norm_kernel_bwd(dy, d_other, normed, x, r, w, rstd);
+  const at::Tensor d_normed =
+      dy.defined() ? reference::rms_norm_bwd(dy, normed, w->weight, rstd, d_other, w->grad) : d_other;
+  if (!r) return {d_normed, d_normed};
+  if (r->grad.defined())
+    r->grad.add_(at::mul(to_accumulate_type(d_normed), x).reshape({-1, x.size(-1)}).sum(0));
+  return {d_normed, at::mul(d_normed, r->weight).to(x.scalar_type())};
+}
+
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x,
                             const std::optional<at::Tensor>& /*weight*/, const ParameterPtr& w, double eps) {
-    const auto [y, rstd] = reference::rms_norm_fwd(x, w->weight, eps);
+    const auto [y, rstd] = has_rms_norm_kernel(x) ? rms_norm_kernel_fwd(x, w->weight, eps)
+                                                  : reference::rms_norm_fwd(x, w->weight, eps);
     ctx->save_for_backward({x, rstd});
     ctx->saved_data["w"] = to_handle(w);
     return y;
@@ -29,18 +46,24 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const ParameterPtr w = from_handle(ctx->saved_data["w"]);
     const auto saved = ctx->get_saved_variables();
-    const at::Tensor dx = reference::rms_norm_bwd(grads[0], saved[0], w->weight, saved[1], {}, w->grad);
-    return {dx, {}, {}, {}};
+    return {norm_backward(grads[0], {}, saved[0], {}, {}, w, saved[1]).d_normed, {}, {}, {}};
   }
 };
+
+ResidualRmsNormResult residual_forward(const at::Tensor& x, const at::Tensor& branch, const at::Tensor& r,
+                                       const at::Tensor& w, double eps) {
+  if (has_rms_norm_kernel(x)) return residual_rms_norm_kernel_fwd(x, branch, r, w, eps);
+  const at::Tensor sum = reference::scaled_residual(x, branch, r);
+  const auto [u, rstd] = reference::rms_norm_fwd(sum, w, eps);
+  return {sum, u, rstd};
+}
 
 struct ResidualRmsNorm : torch::autograd::Function<ResidualRmsNorm> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& branch,
                                const std::optional<at::Tensor>& /*r_weight*/,
                                const std::optional<at::Tensor>& /*w_weight*/, const ParameterPtr& r,
                                const ParameterPtr& w, double eps) {
-    const at::Tensor sum = reference::scaled_residual(x, branch, r ? r->weight : at::Tensor());
-    const auto [u, rstd] = reference::rms_norm_fwd(sum, w->weight, eps);
+    const auto [sum, u, rstd] = residual_forward(x, branch, r ? r->weight : at::Tensor(), w->weight, eps);
     ctx->save_for_backward({sum, rstd, r ? x : at::Tensor()});
     ctx->saved_data["r"] = to_handle(r);
     ctx->saved_data["w"] = to_handle(w);
@@ -52,16 +75,7 @@ struct ResidualRmsNorm : torch::autograd::Function<ResidualRmsNorm> {
     const ParameterPtr r = from_handle(ctx->saved_data["r"]);
     const ParameterPtr w = from_handle(ctx->saved_data["w"]);
     const auto saved = ctx->get_saved_variables();
-    at::Tensor d_sum = grads[0];
-    if (grads[1].defined())
-      d_sum = reference::rms_norm_bwd(grads[1], saved[0], w->weight, saved[1], grads[0], w->grad);
-    at::Tensor dx = d_sum;
-    if (r) {
-      const at::Tensor& x = saved[2];
-      if (r->grad.defined())
-        r->grad.add_(at::mul(to_accumulate_type(d_sum), x).reshape({-1, x.size(-1)}).sum(0));
-      dx = at::mul(d_sum, r->weight).to(x.scalar_type());
-    }
+    const auto [d_sum, dx] = norm_backward(grads[1], grads[0], saved[0], saved[2], r, w, saved[1]);
     return {dx, d_sum, {}, {}, {}, {}, {}};
   }
 };
@@ -74,7 +88,9 @@ at::Tensor gated(const at::Tensor& y, const at::Tensor& z) {
 struct GatedRmsNorm : torch::autograd::Function<GatedRmsNorm> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& y, const at::Tensor& z,
                             const std::optional<at::Tensor>& /*weight*/, const ParameterPtr& w, double eps) {
-    const auto [out, rstd] = reference::rms_norm_fwd(gated(y, z), w->weight, eps);
+    const auto [out, rstd] = has_gated_rms_norm_kernel(y)
+                                 ? gated_rms_norm_kernel_fwd(y, z, w->weight, eps)
+                                 : reference::rms_norm_fwd(gated(y, z), w->weight, eps);
     ctx->save_for_backward({y, z, rstd});
     ctx->saved_data["w"] = to_handle(w);
     return out.to(y.scalar_type());
@@ -84,6 +100,11 @@ struct GatedRmsNorm : torch::autograd::Function<GatedRmsNorm> {
     const ParameterPtr w = from_handle(ctx->saved_data["w"]);
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &y = saved[0], &z = saved[1], &rstd = saved[2];
+    if (has_gated_rms_norm_kernel(y)) {
+      const at::Tensor dz = at::empty(z.sizes(), z.options());
+      const at::Tensor dy = gated_rms_norm_kernel_bwd(grads[0], y, z, w, rstd, dz);
+      return {dy, dz, {}, {}, {}};
+    }
     const at::Tensor d_gated = reference::rms_norm_bwd(grads[0], gated(y, z), w->weight, rstd, {}, w->grad);
     const at::Tensor gate = to_accumulate_type(z);
     const at::Tensor dy = at::mul(d_gated, at::silu(gate));

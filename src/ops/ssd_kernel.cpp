@@ -11,6 +11,7 @@
 #include "core/check.h"
 #include "csrc_cuda/ssd/params.h"
 #include "ops/cuda_stream.h"
+#include "ops/kernel_arguments.h"
 #include "ops/parameter_handle.h"
 
 namespace transxssm::ops {
@@ -53,8 +54,6 @@ void expect_arguments(const SsdCall& call, const at::Tensor& packed_btw,
          concat("ssd rope table: expected at least ", call.documents.seq_len, " positions, got ",
                 call.rope.cos.size(0)));
 }
-
-const float* f32_pointer(const at::Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
 
 kernels::SsdInputs inputs(const SsdCall& call, const at::Tensor& packed_btw) {
   const SsdDims& d = call.dims;
@@ -139,10 +138,6 @@ at::Tensor make_workspace(const SsdCall& call, const at::Tensor& like, kernels::
   p.anchors = next;
   p.sums = next + anchors;
   return workspace;
-}
-
-float* gradient_pointer(const ParameterPtr& parameter) {
-  return parameter && parameter->grad.defined() ? parameter->grad.mutable_data_ptr<float>() : nullptr;
 }
 
 // Adds up C's and B's gradients over the heads of a group. by_head: [2, B, T, H·128].

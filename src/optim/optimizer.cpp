@@ -59,7 +59,6 @@ void Optimizer::update(const at::Tensor& loss) {
 
   adamw(parameters_.matrices());
   adamw(parameters_.vectors());
-  zero_grad();
 }
 
 // Decayed and other parameters are one contiguous range each.

@@ -15,13 +15,10 @@ class Optimizer final : public Stateful {
   // `parameters` outlives the optimizer. Uses betas, eps, weight_decay and max_grad_norm of the config.
   Optimizer(FlatParameters& parameters, const OptimizerConfig& config);
 
-  // Consumes the gradients. `loss` is a scalar on the parameters' device. The gradient is scaled by
-  // min(1, max_grad_norm / (norm + 1e-6)), or by 1 when max_grad_norm is 0; when norm or loss isn't finite
-  // nothing changes but the skip counters. Without a host sync.
+  // Consumes the gradients and leaves them zero. `loss` is a scalar on the parameters' device. The gradient
+  // is scaled by min(1, max_grad_norm / (norm + 1e-6)), or by 1 when max_grad_norm is 0; when norm or loss
+  // isn't finite nothing changes but the skip counters. Without a host sync.
   void step(double lr, const at::Tensor& loss);
-
-  // Drops the gradients of an abandoned step.
-  void zero_grad() { parameters_.zero_grad(); }
 
   // What step() is made of, for captured graphs: the first, outside the graph, writes `lr` to the device,
   // where the second, inside it, reads it.

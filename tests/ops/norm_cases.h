@@ -68,4 +68,17 @@ inline OpCase swiglu_case(int64_t rows, int64_t width) {
           {}};
 }
 
+inline OpCase swiglu_linear_case(int64_t rows, int64_t width, int64_t out) {
+  return {concat("swiglu_linear ", rows, "x", width, " -> ", out),
+          [](const Tensors& x, const std::vector<ParameterPtr>& w) {
+            return Tensors{ops::swiglu_linear(x[0], w[0])};
+          },
+          [](const Tensors& x, const Tensors& w) {
+            const auto halves = x[0].chunk(2, -1);
+            return Tensors{(literal_silu(halves[0]) * halves[1]).matmul(w[0].t())};
+          },
+          {f64_tensor({2, rows, 2 * width}, 1, 2.0)},
+          {f64_parameter("weight", {out, width}, 2)}};
+}
+
 }  // namespace transxssm

@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "norm_cases.h"
+#include "ops/linear.h"
 #include "ops/reference/swiglu.h"
 
 using namespace transxssm;
@@ -13,6 +14,30 @@ TEST_CASE("swiglu: the formula and its gradient in fp64", "[ops]") {
     require_literal(c);
     require_gradients(c);
   }
+}
+
+TEST_CASE("swiglu_linear: the formula and its gradients in fp64", "[ops]") {
+  for (const OpCase& c : {swiglu_linear_case(1, 1, 3), swiglu_linear_case(3, 7, 5)}) {
+    require_literal(c);
+    require_gradients(c);
+  }
+}
+
+TEST_CASE("swiglu_linear: has the bits of the two operators, with a gradient of packed alone too", "[ops]") {
+  const OpCase c = swiglu_linear_case(9, 16, 5);
+  const auto apart = [&](const Tensors& x, const std::vector<ParameterPtr>& w) {
+    return Tensors{ops::linear(ops::swiglu(x[0]), w[0])};
+  };
+  OpCase two = c;
+  two.op = apart;
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    const Tensors fused = run_op(c, dtype), separate = run_op(two, dtype);
+    for (size_t i = 0; i < fused.size(); ++i) REQUIRE(same_bits(fused[i], separate[i]));
+  }
+  const ParameterPtr w = frozen(c.parameters[0]);
+  const at::Tensor packed = c.inputs[0].detach().clone().set_requires_grad(true);
+  ops::swiglu_linear(packed, w).sum().backward();  // without a gradient of w
+  REQUIRE(packed.grad().defined());
 }
 
 TEST_CASE("swiglu: f32 and bf16 lose no more than the plain formula", "[ops]") {

@@ -22,4 +22,11 @@ inline bool same_bits(const at::Tensor& a, const at::Tensor& b) {
          a.detach().to(at::kCPU).equal(b.detach().to(at::kCPU));
 }
 
+// ‖actual − exact‖ / ‖exact‖.
+inline double rms_error(const at::Tensor& actual, const at::Tensor& exact) {
+  const at::Tensor reference = as_f64(exact);
+  const double scale = reference.norm().item<double>();
+  return (as_f64(actual) - reference).norm().item<double>() / (scale > 0 ? scale : 1);
+}
+
 }  // namespace transxssm

@@ -50,12 +50,14 @@ inline Tensors leaves_in(const Tensors& inputs, at::ScalarType dtype, at::Device
   return leaves;
 }
 
-// Backward of a fixed random projection; outputs and the leaves' gradients in one list.
+// Backward of a fixed random projection (of bf16 values, the same numbers in every type); outputs and the
+// leaves' gradients in one list.
 inline Tensors outputs_and_gradients(const Tensors& outputs, const Tensors& leaves) {
   at::Tensor sum;
   uint64_t seed = 77;
   for (const at::Tensor& output : outputs) {
-    const at::Tensor weights = f64_tensor(output.sizes(), ++seed).to(output.device(), output.scalar_type());
+    const at::Tensor weights =
+        f64_tensor(output.sizes(), ++seed).to(at::kBFloat16).to(output.device(), output.scalar_type());
     const at::Tensor term = (output * weights).sum();
     sum = sum.defined() ? sum + term : term;
   }
@@ -112,6 +114,23 @@ inline void require_precision(const OpCase& c, at::ScalarType dtype, at::Device 
   const Tensors actual = run_op(c, dtype, device);
   for (size_t i = 0; i < exact.size(); ++i)
     require_close(concat(c.name, ", tensor ", i), actual[i], in_dtype[i], exact[i], factor);
+}
+
+// bf16 on CUDA against fp64 on the same rounded numbers: every tensor within `limit` of its size (RMS), and
+// the same bits in a second run. A result that was rounded to bf16 twice on its way is 2.3e-3 off.
+inline void require_kernel(const OpCase& c, double limit = 4e-3) {
+  OpCase rounded = c;
+  for (at::Tensor& x : rounded.inputs)
+    if (x.is_floating_point()) x = x.to(at::kBFloat16).to(at::kDouble);
+  for (ParameterPtr& p : rounded.parameters)
+    p = parameter_in(parameter_in(p, at::kBFloat16, at::kCPU), at::kDouble, at::kCPU);
+  const Tensors exact = run_literal(rounded, at::kDouble);
+  const Tensors actual = run_op(c, at::kBFloat16, at::kCUDA), again = run_op(c, at::kBFloat16, at::kCUDA);
+  for (size_t i = 0; i < exact.size(); ++i) {
+    INFO(c.name << ", tensor " << i << ": RMS error " << rms_error(actual[i], exact[i]));
+    REQUIRE(rms_error(actual[i], exact[i]) <= limit);
+    REQUIRE(same_bits(actual[i], again[i]));
+  }
 }
 
 }  // namespace transxssm

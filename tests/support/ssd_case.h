@@ -146,13 +146,6 @@ inline double relative_error(const at::Tensor& actual, const at::Tensor& exact) 
   return max_abs_diff(actual, exact) / (scale > 0 ? scale : 1);
 }
 
-// ‖actual − exact‖ / ‖exact‖.
-inline double rms_error(const at::Tensor& actual, const at::Tensor& exact) {
-  const at::Tensor reference = as_f64(exact);
-  const double scale = reference.norm().item<double>();
-  return (as_f64(actual) - reference).norm().item<double>() / (scale > 0 ? scale : 1);
-}
-
 inline void require_same_outcome(const SsdOutcome& actual, const SsdOutcome& exact, double tolerance) {
   REQUIRE(actual.tensors.size() == exact.tensors.size());
   for (const auto& [name, tensor] : exact.tensors) {
