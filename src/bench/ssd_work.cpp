@@ -14,6 +14,7 @@
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "bench/input_sets.h"
 #include "bench/random_documents.h"
 #include "model/packed_spec.h"
 #include "model/rope.h"
@@ -24,12 +25,6 @@ namespace {
 
 at::TensorOptions bf16() { return at::TensorOptions(at::kCUDA).dtype(at::kBFloat16); }
 at::TensorOptions f32() { return at::TensorOptions(at::kCUDA).dtype(at::kFloat); }
-
-// Enough sets of so many bytes that together they are several times an L2 cache.
-size_t input_sets(double bytes_per_set) {
-  constexpr double kBytes = 300e6;
-  return static_cast<size_t>(std::max(3.0, std::ceil(kBytes / bytes_per_set)));
-}
 
 double unit_bytes(const ScanShape& s) {
   return 2.0 * static_cast<double>(s.batch * s.tokens * s.heads * kWidth);

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cstdio>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -14,6 +15,7 @@
 
 #include "bench/device_timer.h"
 #include "bench/ssd_work.h"
+#include "bench/stream_work.h"
 #include "cli/bench_step.h"
 #include "cli/table.h"
 #include "core/check.h"
@@ -123,6 +125,35 @@ std::vector<Figure> step_figures(const std::vector<std::vector<int64_t>>& shapes
   return figures;
 }
 
+std::vector<std::vector<int64_t>> stream_shapes(const Options& options) {
+  expect_input(!options.documents, concat("--documents has no effect on ", options.op));
+  if (options.shapes.empty() && (options.op == "adamw" || options.op == "grad_norm"))
+    return {{32768, 11264}, {32768, 43008}};  // about the parameters of the 320M and 1.3B models
+  if (options.shapes.empty()) return {{32768, 1024}, {32768, 2048}};
+  std::vector<std::vector<int64_t>> shapes;
+  for (const std::string& text : options.shapes) {
+    shapes.push_back(parse_shape(text, 2, "tokens,width"));
+    expect_input(shapes.back()[0] * shapes.back()[1] < int64_t{1} << 33,
+                 concat("--shape ", text, ": has 2^33 values or more"));
+  }
+  return shapes;
+}
+
+std::vector<Figure> stream_figures(const std::string& op, const std::vector<std::vector<int64_t>>& shapes,
+                                   int repeats) {
+  std::vector<Figure> figures;
+  for (const auto& shape : shapes)
+    for (const bench::StreamCase& timed : bench::stream_cases(op, shape[0], shape[1])) {
+      Figure figure;
+      figure.shape = {{"tokens", shape[0]}, {"width", shape[1]}};
+      figure.pass = timed.pass;
+      figure.bytes = timed.bytes;
+      figure.timing = bench::time_on_device(timed.work, repeats);
+      figures.push_back(figure);
+    }
+  return figures;
+}
+
 struct Report {
   std::string gpu;
   std::string path;  // of the scan
@@ -142,7 +173,7 @@ std::string fixed(double value, int digits) {
 
 std::string shape_text(const Json& shape) {
   std::string text;
-  for (const char* key : {"batch", "tokens", "heads"})
+  for (const char* key : {"batch", "tokens", "heads", "width"})
     if (shape.contains(key)) text += concat(text.empty() ? "" : ", ", shape.at(key).get<int64_t>());
   return text;
 }
@@ -203,15 +234,25 @@ Json to_json(const Report& report, const Options& options) {
   return out;
 }
 
+// What to measure, once the arguments are known to be good.
+std::function<std::vector<Figure>()> plan(const Options& options) {
+  const int repeats = options.repeats;
+  if (options.op == "ssd")
+    return [shapes = scan_shapes(options), repeats] { return scan_figures(shapes, repeats); };
+  if (options.op == "ssd_step")
+    return [shapes = step_shapes(options), repeats] { return step_figures(shapes, repeats); };
+  return [op = options.op, shapes = stream_shapes(options), repeats] {
+    return stream_figures(op, shapes, repeats);
+  };
+}
+
 void bench_ops(const Options& options) {
-  const bool scan = options.op == "ssd";
-  const auto scans = scan ? scan_shapes(options) : std::vector<ScanShape>();
-  const auto steps = scan ? std::vector<std::vector<int64_t>>() : step_shapes(options);
+  const auto measure = plan(options);
   Report report;
   report.gpu = bench::find_gpu();
-  if (scan) report.path = bench::ssd_path();
+  if (options.op == "ssd") report.path = bench::ssd_path();
   report.copy_bytes_per_second = bench::copy_bytes_per_second(options.repeats);
-  report.figures = scan ? scan_figures(scans, options.repeats) : step_figures(steps, options.repeats);
+  report.figures = measure();
   if (options.json)
     std::cout << to_json(report, options).dump(2) << '\n';
   else
@@ -227,12 +268,16 @@ void add_bench_command(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   CLI::App* ops = verb->add_subcommand(
       "ops", "An operator against the memory bandwidth of the GPU, and against cuDNN attention");
-  ops->add_option("--op", options->op, "ssd: the scan; ssd_step: one decoded token")
+  std::vector<std::string> names = bench::stream_ops();
+  names.insert(names.begin(), {"ssd", "ssd_step"});
+  ops->add_option("--op", options->op,
+                  "ssd: the scan; ssd_step: one decoded token; others: what mostly moves memory")
       ->required()
-      ->check(CLI::IsMember({"ssd", "ssd_step"}));
-  ops->add_option("--shape", options->shapes,
-                  "batch,tokens,heads (ssd_step: batch,heads); may be repeated; default: shapes of "
-                  "the 320M and 1.3B models")
+      ->check(CLI::IsMember(names));
+  ops->add_option(
+         "--shape", options->shapes,
+         "ssd: batch,tokens,heads; ssd_step: batch,heads; others: tokens,width (adamw, grad_norm: their "
+         "product counts); may be repeated; default: shapes of the 320M and 1.3B models")
       ->allow_extra_args(false);
   ops->add_flag("--documents", options->documents,
                 "Fill rows with documents of median 606 tokens (default: one document a row)");

@@ -36,6 +36,8 @@ TEST_CASE("bench: bad arguments are refused before anything is measured") {
   require_refused("ops --op ssd --shape 1024,16777216,8", "has 2^31 tokens or more");
   require_refused("ops --op ssd_step --shape 8,4096,16", "--shape 8,4096,16: expected batch,heads");
   require_refused("ops --op ssd_step --documents", "--documents has no effect on ssd_step");
+  require_refused("ops --op swiglu --shape 8", "--shape 8: expected tokens,width");
+  require_refused("ops --op adamw --documents", "--documents has no effect on adamw");
   require_refused("ops --op ssd --repeats 0", "--repeats");
   require_refused("ops --op ssd --repeats many", "--repeats");
 }
