@@ -99,7 +99,10 @@ class SsdMixer : public Mixer {
   // gradient copied into a wider one. With both one split, whose backward joins their gradients in one pass.
   Columns split(const at::Tensor& packed_btw) const {
     if (!conv_weight_ && !gate_norm_) return {packed_btw, {}};
-    const int64_t scan = ops::ssd_packed_columns(dims_), gate = gate_norm_ ? inner_width(config_) : 0;
+    const int64_t gate = gate_norm_ ? inner_width(config_) : 0, used = ops::ssd_packed_columns(dims_);
+    // As many columns as keep a convolution's rows aligned; the padding before the gate has them.
+    const int64_t aligned = (used + kPackedRowAlignment - 1) / kPackedRowAlignment * kPackedRowAlignment;
+    const int64_t scan = std::min(aligned, packed_btw.size(-1) - gate);
     const auto parts = packed_btw.split_with_sizes({scan, packed_btw.size(-1) - scan - gate, gate}, -1);
     return {parts[0], gate_norm_ ? parts[2] : at::Tensor()};
   }

@@ -36,7 +36,7 @@ Documents make_documents(const at::Tensor& offsets, int64_t batch, int64_t seq_l
   // A token's document is the number of documents that end at or before it; empty ones are counted past.
   const at::Tensor ids = at::searchsorted(ends, tokens, /*out_int32=*/true, /*right=*/true);
   const at::Tensor positions = (tokens - offsets.index_select(0, ids)).to(at::kLong);
-  return {offsets, ids.view({batch, seq_len}), positions.view({batch, seq_len}), batch, seq_len};
+  return {offsets, ids.view({batch, seq_len}), positions.view({batch, seq_len}), batch, seq_len, seq_len};
 }
 
 Documents one_document_per_row(int64_t batch, int64_t seq_len, at::Device device, int64_t first_position) {
@@ -44,8 +44,12 @@ Documents one_document_per_row(int64_t batch, int64_t seq_len, at::Device device
   const auto i64 = at::TensorOptions(device).dtype(at::kLong);
   const at::Tensor rows = at::arange(batch + 1, i32);
   const at::Tensor positions = at::arange(first_position, first_position + seq_len, i64);
-  return {rows * seq_len, rows.narrow(0, 0, batch).unsqueeze(1).repeat({1, seq_len}),
-          positions.unsqueeze(0).repeat({batch, 1}), batch, seq_len};
+  return {rows * seq_len,
+          rows.narrow(0, 0, batch).unsqueeze(1).repeat({1, seq_len}),
+          positions.unsqueeze(0).repeat({batch, 1}),
+          batch,
+          seq_len,
+          first_position + seq_len};
 }
 
 }  // namespace transxssm::ops

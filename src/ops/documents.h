@@ -16,10 +16,11 @@ struct Documents {
   // capacity is fixed for a run (captured graphs need fixed shapes); unused entries at the end are empty
   // documents.
   at::Tensor offsets;
-  at::Tensor ids;        // i32 [B, T]: the document of each token
-  at::Tensor positions;  // i64 [B, T]: place inside the document, from 0 (or from `first_position`)
-  int64_t batch = 0;     // B
-  int64_t seq_len = 0;   // T
+  at::Tensor ids;            // i32 [B, T]: the document of each token
+  at::Tensor positions;      // i64 [B, T]: place inside the document, from 0 (or from `first_position`)
+  int64_t batch = 0;         // B
+  int64_t seq_len = 0;       // T
+  int64_t position_end = 0;  // no position reaches it: known on the host, unlike the positions themselves
 };
 
 // Derives ids and positions on the device of `offsets`, without a host sync.

@@ -1,5 +1,7 @@
 #include "ops/ssd.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "ops/accumulate_type.h"
 #include "ops/check_tensor.h"
@@ -12,13 +14,14 @@ namespace transxssm::ops {
 SsdResult ssd(const SsdDims& dims, const at::Tensor& packed_btw, const ParameterPtr& a_log_h,
               const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h, const RopeTable* rope,
               const Documents& documents, const std::optional<at::Tensor>& initial_state_bhpn) {
-  expect_shape("ssd packed", packed_btw, {documents.batch, documents.seq_len, -1});
+  check_documents(documents, packed_btw);
   expect(packed_btw.numel() > 0, "ssd packed: expected at least one token");
   expect(dims.chunk_size > 0, concat("ssd: expected a positive chunk size, got ", dims.chunk_size));
   const at::ScalarType acc = accumulate_type(packed_btw);
   check_dims(dims, packed_btw);
   check_parameters(dims, acc, a_log_h, dt_bias_h, d_skip_h);
-  check_rope(dims, rope);
+  // A row's tokens turn by one running position, whatever their document.
+  check_rope(dims, rope, std::max(documents.position_end, documents.seq_len));
   if (initial_state_bhpn) check_state(dims, documents.batch, acc, *initial_state_bhpn);
 
   auto call = c10::make_intrusive<reference::SsdCall>();

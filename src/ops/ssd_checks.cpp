@@ -17,22 +17,43 @@ void check_dims(const SsdDims& d, const at::Tensor& packed) {
                 packed.stride(-1)));
 }
 
-void check_parameters(const SsdDims& d, at::ScalarType acc, const ParameterPtr& a_log_h,
-                      const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h) {
-  expect_shape("ssd A_log", a_log_h->weight, {d.num_heads});
-  expect_dtype("ssd A_log", a_log_h->weight, acc);
-  expect_shape("ssd dt_bias", dt_bias_h->weight, {d.num_heads});
-  expect_dtype("ssd dt_bias", dt_bias_h->weight, acc);
-  if (!d_skip_h) return;
-  expect_shape("ssd D", d_skip_h->weight, {d.num_heads});
-  expect_dtype("ssd D", d_skip_h->weight, acc);
+namespace {
+
+void check_parameter(const char* what, const SsdDims& d, at::ScalarType acc, const ParameterPtr& parameter) {
+  expect_shape(what, parameter->weight, {d.num_heads});
+  expect_dtype(what, parameter->weight, acc);
+  const at::Tensor& grad = parameter->grad;
+  if (!grad.defined()) return;
+  const std::string gradient = concat("gradient of ", what);
+  expect_shape(gradient.c_str(), grad, {d.num_heads});
+  expect_dtype(gradient.c_str(), grad, acc);
+  expect_device(gradient.c_str(), grad, parameter->weight.device());
+  expect(grad.is_contiguous(), concat(gradient, ": expected contiguous, got strides ", grad.strides()));
 }
 
-void check_rope(const SsdDims& d, const RopeTable* rope) {
+}  // namespace
+
+void check_parameters(const SsdDims& d, at::ScalarType acc, const ParameterPtr& a_log_h,
+                      const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h) {
+  check_parameter("ssd A_log", d, acc, a_log_h);
+  check_parameter("ssd dt_bias", d, acc, dt_bias_h);
+  if (d_skip_h) check_parameter("ssd D", d, acc, d_skip_h);
+}
+
+void check_documents(const Documents& documents, const at::Tensor& packed_btw) {
+  expect_shape("ssd packed", packed_btw, {documents.batch, documents.seq_len, -1});
+  expect_shape("ssd document positions", documents.positions, {documents.batch, documents.seq_len});
+  expect_dtype("ssd document positions", documents.positions, at::kLong);
+  expect_device("ssd document positions", documents.positions, packed_btw.device());
+}
+
+void check_rope(const SsdDims& d, const RopeTable* rope, int64_t positions) {
   if (!rope) return;
   expect(d.state_dim % 2 == 0, concat("ssd: expected an even state width with rope, got ", d.state_dim));
   expect_shape("ssd rope table", rope->cos, {-1, d.state_dim / 2});
   expect_shape("ssd rope table", rope->sin, {rope->cos.size(0), d.state_dim / 2});
+  expect(rope->cos.size(0) >= positions,
+         concat("ssd rope table: expected at least ", positions, " positions, got ", rope->cos.size(0)));
 }
 
 void check_state(const SsdDims& d, int64_t batch, at::ScalarType acc, const at::Tensor& state) {

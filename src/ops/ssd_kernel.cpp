@@ -1,6 +1,10 @@
 // The autograd function around the CUDA scan: tensors to pointers, workspace, and gradients back.
 #include "ops/ssd_kernel.h"
 
+#include <array>
+#include <limits>
+#include <mutex>
+
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
@@ -24,11 +28,16 @@ using OptionalTensor = std::optional<at::Tensor>;
 
 constexpr int64_t kWidth = kernels::kSsdWidth;
 
+bool is_aligned(const at::Tensor& x) { return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0; }
+
+void expect_aligned(const char* what, const at::Tensor& x) {
+  expect(is_aligned(x),
+         concat("ssd ", what, ": expected to begin at a multiple of 16 bytes, got ", x.const_data_ptr()));
+}
+
 // The copy engine moves rows in units of 16 bytes, 8 values.
-void expect_aligned(const at::Tensor& packed_btw) {
-  expect(
-      reinterpret_cast<uintptr_t>(packed_btw.const_data_ptr()) % 16 == 0,
-      concat("ssd packed: expected to begin at a multiple of 16 bytes, got ", packed_btw.const_data_ptr()));
+void expect_packed_layout(const at::Tensor& packed_btw) {
+  expect_aligned("packed", packed_btw);
   expect(packed_btw.stride(1) % 8 == 0 && packed_btw.stride(0) % 8 == 0,
          concat("ssd packed: expected strides of batch and tokens that are multiples of 8, got ",
                 packed_btw.stride(0), " and ", packed_btw.stride(1)));
@@ -36,7 +45,11 @@ void expect_aligned(const at::Tensor& packed_btw) {
 
 void expect_arguments(const SsdCall& call, const at::Tensor& packed_btw,
                       const OptionalTensor& initial_state) {
-  expect_aligned(packed_btw);
+  expect_packed_layout(packed_btw);
+  const int64_t tokens = packed_btw.size(0) * packed_btw.size(1) * call.dims.num_heads;
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  expect(tokens <= kMost,
+         concat("ssd packed: expected at most ", kMost, " tokens times heads, got ", tokens));
   const auto on_device = [&](const char* what, const at::Tensor& x, at::ScalarType dtype) {
     expect(x.device() == packed_btw.device() && x.scalar_type() == dtype && x.is_contiguous(),
            concat("ssd ", what, ": expected contiguous ", dtype, " on ", packed_btw.device(), ", got ",
@@ -46,13 +59,15 @@ void expect_arguments(const SsdCall& call, const at::Tensor& packed_btw,
   on_device("dt_bias", call.dt_bias_h->weight, at::kFloat);
   if (call.d_skip_h) on_device("D", call.d_skip_h->weight, at::kFloat);
   on_device("document positions", call.documents.positions, at::kLong);
-  if (initial_state) on_device("initial state", *initial_state, at::kFloat);
+  if (initial_state) {
+    on_device("initial state", *initial_state, at::kFloat);
+    expect_aligned("initial state", *initial_state);
+  }
   if (!call.rope.cos.defined()) return;
-  on_device("rope table", call.rope.cos, at::kFloat);
-  on_device("rope table", call.rope.sin, at::kFloat);
-  expect(call.rope.cos.size(0) >= call.documents.seq_len,
-         concat("ssd rope table: expected at least ", call.documents.seq_len, " positions, got ",
-                call.rope.cos.size(0)));
+  for (const at::Tensor& table : {call.rope.cos, call.rope.sin}) {
+    on_device("rope table", table, at::kFloat);
+    expect_aligned("rope table", table);
+  }
 }
 
 kernels::SsdInputs inputs(const SsdCall& call, const at::Tensor& packed_btw) {
@@ -140,6 +155,12 @@ at::Tensor make_workspace(const SsdCall& call, const at::Tensor& like, kernels::
   return workspace;
 }
 
+// Incoming gradients come as autograd has them.
+at::Tensor contiguous_and_aligned(const at::Tensor& x) {
+  const at::Tensor contiguous = x.contiguous();
+  return is_aligned(contiguous) ? contiguous : contiguous.clone();
+}
+
 // Adds up C's and B's gradients over the heads of a group. by_head: [2, B, T, H·128].
 void sum_over_groups(const SsdCall& call, const at::Tensor& by_head, const at::Tensor& d_packed_btw) {
   const SsdDims& d = call.dims;
@@ -211,14 +232,26 @@ struct SsdKernel : torch::autograd::Function<SsdKernel> {
     const at::Tensor& packed_btw = saved[0];
     const at::Tensor dy =
         grads[0].defined()
-            ? grads[0].to(at::kBFloat16).contiguous()
+            ? contiguous_and_aligned(grads[0].to(at::kBFloat16))
             : at::zeros({packed_btw.size(0), packed_btw.size(1), call->dims.num_heads * kWidth},
                         packed_btw.options());
-    const at::Tensor dfinal = grads[1].defined() ? grads[1].contiguous() : at::Tensor();
+    const at::Tensor dfinal = grads[1].defined() ? contiguous_and_aligned(grads[1]) : at::Tensor();
     const Backward out = backward_scan(*call, packed_btw, saved[1], dy, dfinal);
     return {out.d_packed_btw, out.d_initial_state_bhpn, {}, {}, {}, {}};
   }
 };
+
+// Asked once for each device.
+bool runs_on(at::Device device) {
+  constexpr size_t kDevices = 64;
+  static std::array<std::once_flag, kDevices> asked;
+  static std::array<bool, kDevices> runs;
+  const c10::DeviceGuard guard(device);
+  const auto index = static_cast<size_t>(guard.current_device().index());
+  expect(index < kDevices, concat("ssd: expected a device below ", kDevices, ", got ", device));
+  std::call_once(asked[index], [&] { runs[index] = kernels::ssd_runs_here(); });
+  return runs[index];
+}
 
 }  // namespace
 
@@ -229,8 +262,7 @@ const char* why_no_ssd_kernel(const SsdDims& dims, at::Device device, at::Scalar
   if (dtype != at::kBFloat16) return "the kernels take bf16";
   if (dims.head_dim != kWidth || dims.state_dim != kWidth)
     return "the kernels take heads and states 128 wide";
-  const c10::DeviceGuard guard(device);
-  if (!kernels::ssd_runs_here()) return "the kernels need a GPU of compute capability 9.0";
+  if (!runs_on(device)) return "the kernels need a GPU of compute capability 9.0";
   return nullptr;
 }
 

@@ -78,7 +78,7 @@ at::Tensor ssd_step(const SsdDims& dims, const at::Tensor& packed_bw, const Para
   const at::ScalarType acc = accumulate_type(packed_bw);
   check_dims(dims, packed_bw);
   check_parameters(dims, acc, a_log_h, dt_bias_h, d_skip_h);
-  check_rope(dims, rope);
+  check_rope(dims, rope, /*positions=*/1);
   expect_shape("ssd_step positions", positions_b, {packed_bw.size(0)});
   expect_dtype("ssd_step positions", positions_b, at::kLong);
   expect_device("ssd_step positions", positions_b, packed_bw.device());

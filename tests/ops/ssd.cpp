@@ -172,6 +172,24 @@ TEST_CASE("ssd: wrong arguments are named with what was expected", "[ops]") {
   bad = c;
   bad.initial_state = f64_tensor({1, 4, 4, 3}, 1);
   REQUIRE(message(bad).find("ssd state: expected [1, 4, 3, 4], got [1, 4, 4, 3]") != std::string::npos);
+  bad = c;
+  bad.documents = ops::one_document_per_row(1, 13, at::kCPU, /*first_position=*/20);
+  bad.rope = f64_rope(32, 4);
+  REQUIRE(message(bad).find("ssd rope table: expected at least 33 positions, got 32") != std::string::npos);
+  bad = c;
+  bad.documents.positions = c.documents.positions.narrow(1, 0, 12);
+  REQUIRE(message(bad).find("ssd document positions: expected [1, 13], got [1, 12]") != std::string::npos);
+  bad = c;
+  bad.documents.positions = c.documents.positions.to(at::kInt);
+  REQUIRE(message(bad).find("ssd document positions: expected Long, got Int") != std::string::npos);
+  bad = c;
+  const at::Tensor grad = c.dt_bias->grad.to(at::kFloat);
+  bad.dt_bias = c10::make_intrusive<Parameter>("dt_bias", c.dt_bias->weight, grad);
+  REQUIRE(message(bad).find("gradient of ssd dt_bias: expected Double, got Float") != std::string::npos);
+  bad.dt_bias =
+      c10::make_intrusive<Parameter>("dt_bias", c.dt_bias->weight, f64_tensor({8}, 1).slice(0, 0, 8, 2));
+  REQUIRE(message(bad).find("gradient of ssd dt_bias: expected contiguous, got strides [2]") !=
+          std::string::npos);
 }
 
 TEST_CASE("ssd: the path's description names the reason", "[ops]") {

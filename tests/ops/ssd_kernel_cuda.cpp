@@ -200,8 +200,12 @@ TEST_CASE("ssd kernels: wrong arguments are named with what was expected", "[ops
   require_error([&] { c.run(); }, "ssd rope table: expected contiguous Float on cuda:0, got Float on cpu");
   c = good;
   c.documents.positions = good.documents.positions.cpu();
-  require_error([&] { c.run(); },
-                "ssd document positions: expected contiguous Long on cuda:0, got Long on cpu");
+  require_error([&] { c.run(); }, "ssd document positions: expected device cuda:0, got cpu");
+  c = good;
+  const at::Tensor odd =
+      at::zeros({71 * 64 + 1}, good.rope->cos.options()).narrow(0, 1, 70 * 64).view({70, 64});
+  c.rope = ops::RopeTable{odd, odd};
+  require_error([&] { c.run(); }, "ssd rope table: expected to begin at a multiple of 16 bytes, got 0x");
   c = good;
   c.initial_state = good.initial_state->transpose(2, 3);
   require_error([&] { c.run(); }, "ssd initial state: expected contiguous Float on cuda:0");
