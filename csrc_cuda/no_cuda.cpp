@@ -5,6 +5,7 @@
 #include "csrc_cuda/common/device_info.h"
 #include "csrc_cuda/cross_entropy/params.h"
 #include "csrc_cuda/embedding/params.h"
+#include "csrc_cuda/gemm/params.h"
 #include "csrc_cuda/grad_norm/params.h"
 #include "csrc_cuda/rms_norm/gated_params.h"
 #include "csrc_cuda/rms_norm/params.h"
@@ -36,6 +37,10 @@ void causal_conv1d_backward(const CausalConv1dBackwardParams&, CUstream_st*) {
 size_t embedding_workspace_bytes(int64_t, int64_t, int64_t) { no_cuda("embedding_workspace_bytes"); }
 void embedding_forward(const EmbeddingForwardParams&, CUstream_st*) { no_cuda("embedding_forward"); }
 void embedding_backward(const EmbeddingBackwardParams&, CUstream_st*) { no_cuda("embedding_backward"); }
+GemmMachine gemm_machine() { no_cuda("gemm"); }
+std::vector<GemmAlgorithm> gemm_proposals(const GemmProblem&, int) { no_cuda("gemm"); }
+bool gemm_accepts(const GemmProblem&, const GemmAlgorithm&) { no_cuda("gemm"); }
+void gemm(const GemmParams&, CUstream_st*) { no_cuda("gemm"); }
 void sum_squares(const SumSquaresParams&, CUstream_st*) { no_cuda("sum_squares"); }
 void norm_of_partial_sums(const NormOfPartialSumsParams&, CUstream_st*) { no_cuda("norm_of_partial_sums"); }
 void gated_rms_norm_forward(const GatedRmsNormForwardParams&, CUstream_st*) {

@@ -46,8 +46,8 @@ struct RunTimes {
   }
 };
 
-// `host_ms`: about what the host needs to queue a run.
-RunTimes measure(const Workload& work, int repeats, double host_ms) {
+// Of each run, in order. `host_ms`: about what the host needs to queue one.
+std::vector<double> run_times(const Workload& work, int repeats, double host_ms) {
   struct Span {
     CUDAEvent begin{cudaEventDefault}, end{cudaEventDefault};
   };
@@ -59,10 +59,18 @@ RunTimes measure(const Workload& work, int repeats, double host_ms) {
     spans[i].end.record();
   }
   spans.back().end.synchronize();
-  RunTimes times;
-  for (const Span& span : spans) times.ms.push_back(span.begin.elapsed_time(span.end));
-  std::sort(times.ms.begin(), times.ms.end());
+  std::vector<double> times;
+  for (const Span& span : spans) times.push_back(span.begin.elapsed_time(span.end));
   return times;
+}
+
+RunTimes sorted(std::vector<double> ms) {
+  std::sort(ms.begin(), ms.end());
+  return {std::move(ms)};
+}
+
+RunTimes measure(const Workload& work, int repeats, double host_ms) {
+  return sorted(run_times(work, repeats, host_ms));
 }
 
 // Twice through all sets. What the host needs to queue a run the second time: few enough runs that it does
@@ -132,6 +140,19 @@ Timing time_on_device(const Workload& work, int repeats) {
   const double host_ms = warm_up(work);
   const RunTimes times = measure(work, repeats, host_ms);
   return {times.median(), times.ms.front(), times.ms.back(), host_ms, graph_ms(work, repeats)};
+}
+
+std::vector<double> medians_by_set(const Workload& work, int repeats) {
+  expect(work.input_sets > 0 && repeats > 0, "medians_by_set: nothing to run");
+  c10::cuda::device_synchronize();
+  const c10::cuda::CUDAStreamGuard stream(c10::cuda::getStreamFromPool());
+  const double host_ms = warm_up(work);
+  const auto times = run_times(work, repeats * static_cast<int>(work.input_sets), host_ms);
+  std::vector<std::vector<double>> by_set(work.input_sets);
+  for (size_t i = 0; i < times.size(); ++i) by_set[i % work.input_sets].push_back(times[i]);
+  std::vector<double> medians;
+  for (auto& of_set : by_set) medians.push_back(sorted(std::move(of_set)).median());
+  return medians;
 }
 
 double copy_bytes_per_second(int repeats) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace transxssm::bench {
 
@@ -28,6 +29,10 @@ struct Timing {
 
 // After a warm-up with every set. On LibTorch's current device.
 Timing time_on_device(const Workload& work, int repeats);
+
+// Of each of the sets, taken as variants of one operation: median of `repeats` runs. They take turns, so that
+// a clock that changes meanwhile favours none.
+std::vector<double> medians_by_set(const Workload& work, int repeats);
 
 // Bytes read plus bytes written per second of a large copy inside the GPU's memory.
 double copy_bytes_per_second(int repeats);

@@ -13,6 +13,7 @@
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "bench/cross_entropy_work.h"
 #include "bench/input_sets.h"
 #include "core/check.h"
 #include "ops/adamw.h"
@@ -152,6 +153,8 @@ std::vector<StreamCase> adamw(const Size& s) {
   return {{"step", 34.0 * static_cast<double>(n), {1, step}}};
 }
 
+std::vector<StreamCase> cross_entropy(const Size& s) { return cross_entropy_cases(s.tokens, s.width); }
+
 std::vector<StreamCase> grad_norm(const Size& s) {
   const at::Tensor grad = at::randn({s.tokens * s.width}, f32());
   return {{"step", 2 * s.unit(), {1, [=](size_t) { ops::grad_norm({grad}); }}}};
@@ -166,6 +169,7 @@ const std::map<std::string, std::vector<StreamCase> (*)(const Size&)>& table() {
       {"embedding", embedding},
       {"adamw", adamw},
       {"causal_conv1d", causal_conv1d},
+      {"cross_entropy", cross_entropy},
       {"grad_norm", grad_norm},
   };
   return ops;

@@ -16,6 +16,7 @@
 #include "bench/device_timer.h"
 #include "bench/ssd_work.h"
 #include "bench/stream_work.h"
+#include "cli/bench_gemm.h"
 #include "cli/bench_step.h"
 #include "cli/table.h"
 #include "core/check.h"
@@ -129,6 +130,8 @@ std::vector<std::vector<int64_t>> stream_shapes(const Options& options) {
   expect_input(!options.documents, concat("--documents has no effect on ", options.op));
   if (options.shapes.empty() && (options.op == "adamw" || options.op == "grad_norm"))
     return {{32768, 11264}, {32768, 43008}};  // about the parameters of the 320M and 1.3B models
+  if (options.shapes.empty() && options.op == "cross_entropy")  // chunks as ops::cross_entropy cuts them
+    return {{8192, 32768}, {5248, 50304}, {2048, 128256}};
   if (options.shapes.empty()) return {{32768, 1024}, {32768, 2048}};
   std::vector<std::vector<int64_t>> shapes;
   for (const std::string& text : options.shapes) {
@@ -277,7 +280,8 @@ void add_bench_command(CLI::App& app) {
   ops->add_option(
          "--shape", options->shapes,
          "ssd: batch,tokens,heads; ssd_step: batch,heads; others: tokens,width (adamw, grad_norm: their "
-         "product counts); may be repeated; default: shapes of the 320M and 1.3B models")
+         "product counts; cross_entropy: rows,vocabulary); may be repeated; default: shapes of the 320M and "
+         "1.3B models")
       ->allow_extra_args(false);
   ops->add_flag("--documents", options->documents,
                 "Fill rows with documents of median 606 tokens (default: one document a row)");
@@ -286,6 +290,7 @@ void add_bench_command(CLI::App& app) {
       ->capture_default_str();
   ops->add_flag("--json", options->json, "Print one JSON object");
   ops->callback([options] { bench_ops(*options); });
+  add_bench_gemm(*verb);
 }
 
 }  // namespace transxssm

@@ -6,7 +6,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/mm.h>
 #include <c10/core/DeviceGuard.h>
 
 #include "csrc_cuda/cross_entropy/params.h"
@@ -108,13 +107,12 @@ CrossEntropyGradient run(const at::Tensor& strided_hidden, const at::Tensor& wei
   for (int64_t begin = 0; begin < rows; begin += step) {
     const int64_t count = std::min(step, rows - begin);
     const at::Tensor x = hidden.narrow(0, begin, count);
-    at::Tensor logits = buffer.narrow(0, 0, count).narrow(1, 0, vocabulary);
-    at::mm_out(logits, x, weight.t());
+    const at::Tensor logits = buffer.narrow(0, 0, count).narrow(1, 0, vocabulary);
+    multiply_into(logits, x, weight);
     const at::Tensor dlogits = chunk_losses(logits, all_labels.narrow(0, begin, count), scale, z_loss,
                                             gradient, rows_of(losses, begin, count));
     if (!gradient) continue;
-    at::Tensor dx = out.dhidden.narrow(0, begin, count);
-    at::mm_out(dx, dlogits, weight);
+    input_gradient_into(out.dhidden.narrow(0, begin, count), dlogits, weight);
     if (w->grad.defined()) add_weight_gradient(w->grad, dlogits, x);
   }
   out.result = sum_rows(losses, scale);

@@ -1,11 +1,12 @@
-// Matrix product with a parameter: cuBLAS or the CPU's BLAS through ATen.
 #include "ops/linear.h"
 
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "ops/check_tensor.h"
+#include "ops/gemm.h"
 #include "ops/parameter_handle.h"
 
 namespace transxssm::ops {
@@ -20,7 +21,10 @@ struct Linear : torch::autograd::Function<Linear> {
     ctx->save_for_backward({x});
     std::vector<int64_t> shape = x.sizes().vec();
     shape.back() = w->weight.size(0);
-    return at::mm(as_rows(x), w->weight.t()).view(shape);
+    const at::Tensor rows = as_rows(x);
+    const at::Tensor y = at::empty({rows.size(0), w->weight.size(0)}, rows.options());
+    multiply_into(y, rows, w->weight);
+    return y.view(shape);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
@@ -43,15 +47,28 @@ at::Tensor linear(const at::Tensor& x, const ParameterPtr& w) {
 at::Tensor input_gradient(const at::Tensor& dy, const ParameterPtr& w) {
   std::vector<int64_t> shape = dy.sizes().vec();
   shape.back() = w->weight.size(1);
-  return at::mm(as_rows(dy), w->weight).view(shape);
+  const at::Tensor dx = at::empty(shape, dy.options());
+  input_gradient_into(as_rows(dx), as_rows(dy), w->weight);
+  return dx;
+}
+
+void multiply_into(const at::Tensor& y, const at::Tensor& x, const at::Tensor& weight) {
+  if (has_gemm(x)) return gemm(kernels::GemmKind::forward, y, x, weight);
+  at::Tensor out = y;
+  at::mm_out(out, x, weight.t());
+}
+
+void input_gradient_into(const at::Tensor& dx, const at::Tensor& dy, const at::Tensor& weight) {
+  if (has_gemm(dy)) return gemm(kernels::GemmKind::input_gradient, dx, dy, weight);
+  at::Tensor out = dx;
+  at::mm_out(out, dy, weight);
 }
 
 void add_weight_gradient(const at::Tensor& grad, const at::Tensor& dy, const at::Tensor& x) {
+  if (has_gemm(dy)) return gemm(kernels::GemmKind::weight_gradient, grad, dy, x);
   at::Tensor out = grad;
   if (dy.scalar_type() == grad.scalar_type())
     at::addmm_out(out, grad, dy.t(), x);
-  else if (dy.is_cuda())
-    at::addmm_out(out, grad, dy.t(), x, grad.scalar_type());
   else
     at::addmm_out(out, grad, dy.t().to(grad.scalar_type()), x.to(grad.scalar_type()));
 }

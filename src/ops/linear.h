@@ -8,11 +8,16 @@
 namespace transxssm::ops {
 
 // y = x Wᵀ. x [..., I], W [O, I] in the same dtype, y [..., O]. Accumulation in f32 (f64 for f64).
-// Backward: dx = dy W; dW = dyᵀ x is added to w->grad in f32 (CUDA: bf16 product accumulated in f32).
+// Backward: dx = dy W; dW = dyᵀ x is added to w->grad in f32, on CUDA by the product itself.
 at::Tensor linear(const at::Tensor& x, const ParameterPtr& w);
 
 // The other gradient of that product, dx = dy W. dy [..., O], dx [..., I] in W's dtype.
 at::Tensor input_gradient(const at::Tensor& dy, const ParameterPtr& w);
+
+// The products themselves, without autograd, written straight into rows of the caller's: y = x Wᵀ and
+// dx = dy W. x, dx [rows, I], W [O, I], y, dy [rows, O]. CUDA bf16: ops/gemm.h; else ATen.
+void multiply_into(const at::Tensor& y, const at::Tensor& x, const at::Tensor& weight);
+void input_gradient_into(const at::Tensor& dx, const at::Tensor& dy, const at::Tensor& weight);
 
 // The gradient step of every product with a parameter: grad += dyᵀ x in grad's dtype, without rounding the
 // product to that of dy and x. dy [rows, O], x [rows, I], grad [O, I] f32 (f64).

@@ -24,6 +24,7 @@
 #include "data/tokenizer.h"
 #include "model/accounting.h"
 #include "model/mixer.h"
+#include "ops/gemm.h"
 #include "ops/ssd.h"
 #include "trainer/errors.h"
 #include "trainer/inference.h"
@@ -62,6 +63,7 @@ void describe(const RunConfig& config, const ComputeDevice& device) {
   log_info("configuration:\n" + to_yaml(config));
   log_info(concat("device: ", device.name, "; parameters: ", counts.total, " (", counts.non_embedding,
                   " without embeddings)"));
+  log_info("matrix products: " + ops::gemm_source(device.device, device.dtype));
   const auto mixers = layer_mixers(config.model);
   if (std::find(mixers.begin(), mixers.end(), MixerKind::ssd) != mixers.end()) {
     const auto dims = ssd_dims(config.model.ssd, ssd_path(config.kernels));

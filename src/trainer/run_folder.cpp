@@ -31,6 +31,11 @@ void RunFolder::write_manifest(const nlohmann::json& manifest) const {
   write_file_atomically(path_ / "manifest.json", manifest.dump(2, ' ', false, replace) + "\n");
 }
 
+void RunFolder::write_gemms(const nlohmann::json& record) const {
+  expect_held();
+  write_file_atomically(path_ / "gemm.json", record.dump(2) + "\n");
+}
+
 void RunFolder::set_status(const RunStatus& status) const {
   expect_held();
   write_status(path_ / "status.json", status);

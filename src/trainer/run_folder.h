@@ -1,5 +1,5 @@
-// The folder of one run: config.yaml, manifest.json, log.txt, metrics.jsonl, status.json, tensorboard/,
-// checkpoints/.
+// The folder of one run: config.yaml, manifest.json, gemm.json, log.txt, metrics.jsonl, status.json,
+// tensorboard/, checkpoints/.
 #pragma once
 
 #include <filesystem>
@@ -28,6 +28,7 @@ class RunFolder {
   // Each replaces its file atomically.
   void write_config(const std::string& yaml) const;           // config.yaml: the resolved configuration
   void write_manifest(const nlohmann::json& manifest) const;  // manifest.json: versions, machine, data
+  void write_gemms(const nlohmann::json& record) const;       // gemm.json: algorithms of matrix products
   void set_status(const RunStatus& status) const;             // status.json
 
   // Throws when another process took the folder over; see RunLock.

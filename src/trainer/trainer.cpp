@@ -10,6 +10,7 @@
 #include "core/logging.h"
 #include "core/version.h"
 #include "model/accounting.h"
+#include "ops/gemm.h"
 #include "optim/init.h"
 #include "trainer/device_batch.h"
 #include "trainer/evaluator.h"
@@ -70,6 +71,8 @@ void Trainer::resume(const CheckpointReader& checkpoint) {
   elapsed_before_ = progress.at("elapsed_seconds");
   last_loss_ = progress.at("loss").is_null() ? std::nan("") : progress.at("loss").get<double>();
   loader_.load_state(state.values.at("loader"));
+  if (device_.device.is_cuda())
+    ops::use_gemm_record(checkpoint.manifest().run.value("gemm", nlohmann::json::object()));
   if (checkpoint.folder().parent_path() == folder_.checkpoints()) saved_step_ = step_;
   open_metrics();
 }
@@ -126,6 +129,7 @@ void Trainer::read_reports(size_t leave_queued) {
     queued_.pop_front();
     const StepReport report = queued.report.wait();
     last_loss_ = report.loss;
+    if (!gemms_written_) write_gemms();
     if (report.skipped_in_row > config_.train.max_skipped_in_row)
       throw std::runtime_error(
           concat("step ", queued.step, ": loss ", report.loss, ", gradient norm ", report.grad_norm, "; ",
@@ -175,6 +179,12 @@ void Trainer::validate() {
   validated_step_ = step_;
 }
 
+void Trainer::write_gemms() {
+  const auto record = ops::gemm_record();
+  if (!record.empty()) folder_.write_gemms(record);
+  gemms_written_ = true;
+}
+
 void Trainer::tell_step() {
   folder_.set_status({RunState::running, step_, "", std::nullopt});
   told_ = Clock::now();
@@ -196,7 +206,8 @@ void Trainer::save() {
   const nlohmann::json run = {
       {"config", to_json(config_)}, {"commit", kCommit},
       {"libtorch", kTorchVersion},  {"device", device_.name},
-      {"loss", last_loss_},         {"parameters", learner_.parameters.parameter_count()}};
+      {"loss", last_loss_},         {"parameters", learner_.parameters.parameter_count()},
+      {"gemm", ops::gemm_record()}};
   const auto path = checkpointer_.save(step_, state, run);
   saved_step_ = step_;
   tell_step();

@@ -66,6 +66,7 @@ class Trainer {
   void validate();
   void save();
   void tell_step();  // in status.json
+  void write_gemms();
 
   RunConfig config_;
   ComputeDevice device_;
@@ -88,6 +89,7 @@ class Trainer {
   double last_loss_ = 0;
   Clock::time_point launched_ = Clock::now();
   Clock::time_point told_ = launched_;
+  bool gemms_written_ = false;
 
   StepTracer tracer_;
   std::deque<QueuedStep> queued_;

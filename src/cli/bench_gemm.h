@@ -1,0 +1,10 @@
+// transxssm bench gemm
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace transxssm {
+
+void add_bench_gemm(CLI::App& bench);
+
+}  // namespace transxssm

@@ -1,0 +1,231 @@
+#include "ops/gemm.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <ATen/ops/empty.h>
+#include <c10/core/DeviceGuard.h>
+
+#include "core/check.h"
+#include "core/logging.h"
+#include "ops/cuda_stream.h"
+#include "ops/gemm_table.h"
+
+namespace transxssm::ops {
+namespace {
+
+using kernels::GemmAlgorithm;
+using kernels::GemmKind;
+using kernels::GemmMachine;
+using kernels::GemmProblem;
+using kernels::GemmShape;
+
+constexpr int64_t kWorkspaceBytes = int64_t{64} << 20;
+constexpr int64_t kFullAlignment = 256;  // of Torch's allocations, of parameters, and of what choices are for
+
+// Guards what follows. Operators run on the caller's thread and on Autograd's.
+std::mutex& mutex() {
+  static std::mutex one;
+  return one;
+}
+
+struct Choices {
+  std::map<std::pair<int, GemmProblem>, GemmAlgorithm> of_problem;  // device, problem
+  std::map<std::string, GemmAlgorithm> recorded;                    // in the checkpoint gone on from
+  std::map<std::string, GemmAlgorithm> used;                        // of dense problems
+};
+
+Choices& choices() {
+  static Choices all;
+  return all;
+}
+
+// One buffer per device, made by the first product, for good.
+const at::Tensor& workspace(at::Device device) {
+  static std::map<int, at::Tensor> of_device;
+  at::Tensor& buffer = of_device[device.index()];
+  if (!buffer.defined()) buffer = at::empty({kWorkspaceBytes}, at::TensorOptions(device).dtype(at::kByte));
+  return buffer;
+}
+
+const char* const kKindNames[] = {"forward", "input_gradient", "weight_gradient"};
+
+int64_t left_columns(const GemmShape& s) { return s.kind == GemmKind::forward ? s.in : s.out; }
+int64_t right_columns(const GemmShape& s) { return s.in; }
+int64_t result_columns(const GemmShape& s) { return s.kind == GemmKind::forward ? s.out : s.in; }
+
+GemmProblem dense_problem(const GemmShape& s) {
+  return {s, {left_columns(s), right_columns(s), result_columns(s)}, kFullAlignment, kWorkspaceBytes};
+}
+
+std::optional<GemmAlgorithm> in_table(const GemmShape& shape) {
+  if (kernels::gemm_machine() != kGemmTableMachine) return std::nullopt;
+  const auto found = std::find_if(kGemmTable.begin(), kGemmTable.end(),
+                                  [&](const GemmTableEntry& entry) { return entry.shape == shape; });
+  return found == kGemmTable.end() ? std::nullopt : std::optional(found->algorithm);
+}
+
+GemmAlgorithm first_proposal(const GemmProblem& problem) {
+  const auto proposals = kernels::gemm_proposals(problem, 1);
+  expect(!proposals.empty(), concat("gemm: cuBLASLt has no algorithm for ", gemm_name(problem.shape)));
+  return proposals.front();
+}
+
+// Tables and records are for dense, fully aligned matrices.
+GemmAlgorithm choose(const GemmProblem& problem) {
+  if (problem != dense_problem(problem.shape)) return first_proposal(problem);
+  const auto& recorded = choices().recorded;
+  const auto found = recorded.find(gemm_name(problem.shape));
+  if (found != recorded.end() && kernels::gemm_accepts(problem, found->second)) return found->second;
+  const auto listed = in_table(problem.shape);
+  return listed && kernels::gemm_accepts(problem, *listed) ? *listed : first_proposal(problem);
+}
+
+GemmAlgorithm choice_for(int device, const GemmProblem& problem) {
+  auto& all = choices();
+  const auto key = std::pair(device, problem);
+  if (const auto found = all.of_problem.find(key); found != all.of_problem.end()) return found->second;
+  const GemmAlgorithm algorithm = choose(problem);
+  all.of_problem.emplace(key, algorithm);
+  if (problem == dense_problem(problem.shape)) all.used[gemm_name(problem.shape)] = algorithm;
+  return algorithm;
+}
+
+int64_t row_stride(const at::Tensor& x) { return x.size(0) == 1 ? x.size(1) : x.stride(0); }
+
+at::Tensor with_dense_rows(const at::Tensor& x) {
+  const bool dense = (x.size(1) == 1 || x.stride(1) == 1) && row_stride(x) >= x.size(1);
+  return dense ? x : x.contiguous();
+}
+
+int64_t alignment_of(const at::Tensor& x) {
+  const auto address = reinterpret_cast<uintptr_t>(x.const_data_ptr());
+  return std::min(kFullAlignment, static_cast<int64_t>(address & -address));
+}
+
+GemmShape shape_of(GemmKind kind, const at::Tensor& left, const at::Tensor& right) {
+  switch (kind) {
+    case GemmKind::forward:
+      return {kind, left.size(0), left.size(1), right.size(0)};
+    case GemmKind::input_gradient:
+      return {kind, left.size(0), right.size(1), left.size(1)};
+    default:
+      return {kind, left.size(0), right.size(1), left.size(1)};
+  }
+}
+
+void check(const GemmShape& s, const at::Tensor& result, const at::Tensor& left, const at::Tensor& right) {
+  const bool weight_gradient = s.kind == GemmKind::weight_gradient;
+  const auto result_type = weight_gradient ? at::kFloat : at::kBFloat16;
+  const int64_t result_rows = weight_gradient ? s.out : s.rows;
+  const int64_t right_rows = weight_gradient ? s.rows : s.out;
+  expect(left.scalar_type() == at::kBFloat16 && right.scalar_type() == at::kBFloat16 &&
+             result.scalar_type() == result_type && right.size(0) == right_rows && right.size(1) == s.in &&
+             left.size(1) == left_columns(s) && result.size(0) == result_rows &&
+             result.size(1) == result_columns(s) && result.device() == left.device() &&
+             right.device() == left.device(),
+         concat("gemm ", gemm_name(s), ": got left ", left.sizes(), " ", left.scalar_type(), ", right ",
+                right.sizes(), " ", right.scalar_type(), ", result ", result.sizes(), " ",
+                result.scalar_type()));
+  expect((result.size(1) == 1 || result.stride(1) == 1) && row_stride(result) >= result.size(1),
+         concat("gemm ", gemm_name(s), ": rows of the result are not contiguous, its strides are ",
+                result.strides()));
+}
+
+void run(GemmKind kind, const at::Tensor& result, const at::Tensor& any_left, const at::Tensor& any_right,
+         const GemmAlgorithm* algorithm) {
+  const GemmShape shape = shape_of(kind, any_left, any_right);
+  check(shape, result, any_left, any_right);
+  if (shape.rows == 0 || result.numel() == 0) return;
+  const c10::DeviceGuard on_device(result.device());
+  const at::Tensor left = with_dense_rows(any_left), right = with_dense_rows(any_right);
+  const GemmProblem problem{shape,
+                            {row_stride(left), row_stride(right), row_stride(result)},
+                            std::min({alignment_of(left), alignment_of(right), alignment_of(result)}),
+                            kWorkspaceBytes};
+  const std::lock_guard lock(mutex());
+  const kernels::GemmParams params{
+      .problem = problem,
+      .algorithm = algorithm ? *algorithm : choice_for(result.device().index(), problem),
+      .left = left.const_data_ptr(),
+      .right = right.const_data_ptr(),
+      .result = result.mutable_data_ptr(),
+      .workspace = workspace(result.device()).mutable_data_ptr(),
+  };
+  kernels::gemm(params, current_stream(result));
+}
+
+nlohmann::json to_json(const GemmMachine& m) {
+  return {
+      {"cublaslt", m.library}, {"compute_capability", m.capability}, {"multiprocessors", m.multiprocessors}};
+}
+
+}  // namespace
+
+bool has_gemm(const at::Tensor& operand) {
+  return operand.is_cuda() && operand.scalar_type() == at::kBFloat16;
+}
+
+void gemm(GemmKind kind, const at::Tensor& result, const at::Tensor& left, const at::Tensor& right) {
+  run(kind, result, left, right, nullptr);
+}
+
+void gemm_by(const GemmAlgorithm& algorithm, GemmKind kind, const at::Tensor& result, const at::Tensor& left,
+             const at::Tensor& right) {
+  run(kind, result, left, right, &algorithm);
+}
+
+std::vector<GemmAlgorithm> gemm_proposals(const GemmShape& shape, int most) {
+  return kernels::gemm_proposals(dense_problem(shape), most);
+}
+
+GemmAlgorithm chosen_gemm(const GemmShape& shape) {
+  const std::lock_guard lock(mutex());
+  return choose(dense_problem(shape));
+}
+
+std::string gemm_source(at::Device device, at::ScalarType dtype) {
+  if (!device.is_cuda() || dtype != at::kBFloat16) return "LibTorch (no bf16 on a GPU)";
+  const c10::DeviceGuard on_device(device);
+  const GemmMachine here = kernels::gemm_machine();
+  if (here == kGemmTableMachine) return "cuBLASLt, algorithms of src/ops/gemm_table.h";
+  return concat("cuBLASLt's first proposals (the table of algorithms is for ",
+                to_json(kGemmTableMachine).dump(), ", this is ", to_json(here).dump(), ")");
+}
+
+std::string gemm_name(const GemmShape& s) {
+  return concat(kKindNames[static_cast<size_t>(s.kind)], " ", s.rows, " ", s.in, " ", s.out);
+}
+
+nlohmann::json gemm_record() {
+  const std::lock_guard lock(mutex());
+  const Choices& all = choices();
+  auto algorithms = all.recorded;
+  for (const auto& [name, algorithm] : all.used) algorithms[name] = algorithm;
+  if (algorithms.empty()) return nlohmann::json::object();
+  nlohmann::json record = {{"machine", to_json(kernels::gemm_machine())}};
+  for (const auto& [name, algorithm] : algorithms) record["algorithms"][name] = algorithm;
+  return record;
+}
+
+void use_gemm_record(const nlohmann::json& record) {
+  if (record.empty()) return;
+  const nlohmann::json here = to_json(kernels::gemm_machine());
+  if (record.at("machine") != here) {
+    log_warning(concat("matrix products were done by ", record.at("machine").dump(), ", here is ",
+                       here.dump(),
+                       ": their results may differ in the last bit from those of an unbroken run"));
+    return;
+  }
+  const std::lock_guard lock(mutex());
+  choices().of_problem.clear();
+  choices().used.clear();
+  choices().recorded = record.at("algorithms").get<std::map<std::string, GemmAlgorithm>>();
+}
+
+}  // namespace transxssm::ops

@@ -1,0 +1,40 @@
+// Products with a parameter on a GPU in bf16: cuBLASLt with an algorithm that is chosen once per shape.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <ATen/core/Tensor.h>
+
+#include "csrc_cuda/gemm/params.h"
+
+namespace transxssm::ops {
+
+// Whether gemm() is there for operands like this one.
+bool has_gemm(const at::Tensor& operand);
+
+// result = left ∘ right as kernels::GemmKind says, matrices on one device. Operands whose rows are not
+// contiguous are copied. The algorithm: that of the checkpoint gone on from, else of gemm_table.h, else
+// cuBLASLt's first proposal; the same in every call, so that a result has the same bits. All calls of a
+// device share one workspace: they belong on one stream at a time.
+void gemm(kernels::GemmKind kind, const at::Tensor& result, const at::Tensor& left, const at::Tensor& right);
+
+// By another algorithm, for measurements.
+void gemm_by(const kernels::GemmAlgorithm& algorithm, kernels::GemmKind kind, const at::Tensor& result,
+             const at::Tensor& left, const at::Tensor& right);
+std::vector<kernels::GemmAlgorithm> gemm_proposals(const kernels::GemmShape& shape, int most);
+kernels::GemmAlgorithm chosen_gemm(const kernels::GemmShape& shape);
+
+// The choices of this process so far, for checkpoints: machine, and algorithms by shape; empty without any.
+nlohmann::json gemm_record();
+
+// From here on the choices of such a record hold, where machine and cuBLASLt are the same; says so where they
+// are not. An empty record does nothing.
+void use_gemm_record(const nlohmann::json& record);
+
+// Where the choices come from on a device, and why: for the log.
+std::string gemm_source(at::Device device, at::ScalarType dtype);
+
+// "weight_gradient 32768 1024 4096": rows, in, out.
+std::string gemm_name(const kernels::GemmShape& shape);
+
+}  // namespace transxssm::ops
