@@ -1,6 +1,7 @@
 // Every launcher of the kernels, for builds without CUDA: same symbols, one message.
 #include "core/check.h"
 #include "csrc_cuda/adamw/params.h"
+#include "csrc_cuda/attention/params.h"
 #include "csrc_cuda/causal_conv1d/params.h"
 #include "csrc_cuda/common/device_info.h"
 #include "csrc_cuda/cross_entropy/params.h"
@@ -9,6 +10,7 @@
 #include "csrc_cuda/grad_norm/params.h"
 #include "csrc_cuda/rms_norm/gated_params.h"
 #include "csrc_cuda/rms_norm/params.h"
+#include "csrc_cuda/rope/params.h"
 #include "csrc_cuda/ssd/params.h"
 #include "csrc_cuda/ssd/step_params.h"
 #include "csrc_cuda/swiglu/params.h"
@@ -53,7 +55,18 @@ void rms_norm_forward(const RmsNormForwardParams&, CUstream_st*) { no_cuda("rms_
 void rms_norm_backward(const RmsNormBackwardParams&, CUstream_st*) { no_cuda("rms_norm_backward"); }
 void swiglu_forward(const SwigluForwardParams&, CUstream_st*) { no_cuda("swiglu_forward"); }
 void swiglu_backward(const SwigluBackwardParams&, CUstream_st*) { no_cuda("swiglu_backward"); }
+void rotate_heads(const RotateHeadsParams&, CUstream_st*) { no_cuda("rotate_heads"); }
 void ssd_step(const SsdStepParams&, CUstream_st*) { no_cuda("ssd_step"); }
+
+bool attention_has_kernels() { return false; }
+bool attention_runs_here() { return false; }
+int64_t attention_table_words(const AttentionShape&, AttentionPass) { no_cuda("attention_table_words"); }
+int64_t attention_workspace_bytes(const AttentionShape&, AttentionPass) {
+  no_cuda("attention_workspace_bytes");
+}
+void make_attention_tables(const AttentionTablesParams&, CUstream_st*) { no_cuda("make_attention_tables"); }
+void attention_forward(const AttentionForwardParams&, CUstream_st*) { no_cuda("attention_forward"); }
+void attention_backward(const AttentionBackwardParams&, CUstream_st*) { no_cuda("attention_backward"); }
 
 bool ssd_has_kernels() { return false; }
 bool ssd_runs_here() { return false; }

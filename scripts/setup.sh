@@ -5,9 +5,10 @@
 #   . scripts/setup.sh     the same for a script: cmake, ninja and clang-format are then on PATH, and
 #                          TRANSXSSM_PRESET is `release` where there is a CUDA 13 toolkit, else `cpu`
 #
-# Distribution packages come through apt (needs root or sudo). CMake, ninja, clang-format and LibTorch come through pip
-# into ${TRANSXSSM_CACHE:-~/.cache/transxssm}, outside the clone, and are reused by every clone. An existing PyTorch 2.11
-# is taken instead of the download: that of $Torch_DIR, or of python3.
+# Distribution packages come through apt (needs root or sudo). CMake, ninja, clang-format, LibTorch and, for builds with
+# CUDA, the headers of cuDNN's frontend come through pip into ${TRANSXSSM_CACHE:-~/.cache/transxssm}, outside the clone,
+# and are reused by every clone. An existing PyTorch 2.11 is taken instead of the download: that of $Torch_DIR, or of
+# python3.
 
 transxssm_apt_packages=(
   ca-certificates python3 python3-venv g++ pkg-config mold ccache
@@ -16,6 +17,7 @@ transxssm_apt_packages=(
 )
 transxssm_tools=(cmake==4.1.2 ninja==1.13.0 clang-format==14.0.6)
 transxssm_torch_version=2.11.0
+transxssm_cudnn_frontend_version=1.18.0
 
 # Wheel that holds a library which LibTorch loads; used for those that neither the system nor the wheel has.
 transxssm_wheel_of() {
@@ -135,6 +137,17 @@ print(u.find_spec("torch").submodule_search_locations[0])' 2>/dev/null)"); then
     mv "$staged" "$site" || transxssm_fail "LibTorch was not installed, see above"
 }
 
+# cuDNN's C++ frontend, header-only (MIT licence): for builds with CUDA.
+transxssm_install_cudnn_frontend() {
+  local tools=$1 folder=$2 staged=$2.partial
+  [[ $TRANSXSSM_PRESET == cpu || -d $folder ]] && return 0
+  transxssm_say "Downloading the headers of cuDNN's frontend $transxssm_cudnn_frontend_version into $folder"
+  rm -rf "$staged"
+  "$tools/bin/python" -m pip install -q --disable-pip-version-check --no-cache-dir --no-compile --no-deps \
+    --target "$staged" "nvidia-cudnn-frontend==$transxssm_cudnn_frontend_version" && mv "$staged" "$folder" ||
+    transxssm_fail "cuDNN's frontend was not installed, see above"
+}
+
 # Puts an nvcc of CUDA 13 on PATH if there is one.
 transxssm_find_toolkit() {
   local nvcc folder
@@ -160,7 +173,8 @@ transxssm_setup() {
   local lock status  # two clones may be set up at once
   exec {lock}>"$cache/lock" && flock "$lock" || return 1
   transxssm_install_packages && transxssm_install_tools "$tools" &&
-    transxssm_install_torch "$tools" "$cache/torch-$transxssm_torch_version-cu130"
+    transxssm_install_torch "$tools" "$cache/torch-$transxssm_torch_version-cu130" &&
+    transxssm_install_cudnn_frontend "$tools" "$cache/cudnn-frontend-$transxssm_cudnn_frontend_version"
   status=$?
   exec {lock}>&-
   export PATH=$tools/bin:$PATH TRANSXSSM_PRESET

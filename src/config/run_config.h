@@ -15,7 +15,7 @@ namespace transxssm {
 
 enum class ComputeDtype { bf16, fp32 };
 enum class Device { automatic, cpu, cuda };
-enum class SsdKernel { automatic, reference };
+enum class KernelChoice { automatic, reference };
 
 constexpr auto enum_names(ComputeDtype) {
   return std::to_array<EnumName<ComputeDtype>>({{ComputeDtype::bf16, "bf16"}, {ComputeDtype::fp32, "fp32"}});
@@ -24,9 +24,9 @@ constexpr auto enum_names(Device) {
   return std::to_array<EnumName<Device>>(
       {{Device::automatic, "auto"}, {Device::cpu, "cpu"}, {Device::cuda, "cuda"}});
 }
-constexpr auto enum_names(SsdKernel) {
-  return std::to_array<EnumName<SsdKernel>>(
-      {{SsdKernel::automatic, "auto"}, {SsdKernel::reference, "reference"}});
+constexpr auto enum_names(KernelChoice) {
+  return std::to_array<EnumName<KernelChoice>>(
+      {{KernelChoice::automatic, "auto"}, {KernelChoice::reference, "reference"}});
 }
 
 struct TrainConfig {
@@ -116,7 +116,8 @@ void visit_fields(Self& self, Visitor&& visit) {
 }
 
 struct KernelsConfig {
-  SsdKernel ssd = SsdKernel::automatic;
+  KernelChoice ssd = KernelChoice::automatic;
+  KernelChoice attention = KernelChoice::automatic;
   bool cuda_graphs = true;
   bool operator==(const KernelsConfig&) const = default;
 };
@@ -127,6 +128,10 @@ void visit_fields(Self& self, Visitor&& visit) {
               .doc = "The SSD scan. auto: the fastest path of the device, named at the start; reference: "
                      "LibTorch. Changes speed and rounding, not the function."},
         self.ssd);
+  visit(Field{.name = "attention",
+              .doc = "Attention. auto: the fastest path of the device, named at the start; reference: "
+                     "LibTorch. Changes speed and rounding, not the function."},
+        self.attention);
   visit(Field{.name = "cuda_graphs",
               .doc = "On a GPU: record a step's work once and replay it, which spares the host. false: queue "
                      "each operation anew. Same bits."},

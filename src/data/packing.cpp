@@ -10,7 +10,7 @@ namespace transxssm {
 
 namespace {
 
-constexpr int64_t kUsualDocumentTokens = 128;
+constexpr int64_t kUsualDocumentTokens = 512;
 constexpr int64_t kNotCounted = -1;
 
 void pack_row(const Window& window, int64_t row, bool isolated, Batch& batch) {

@@ -22,7 +22,7 @@ struct Window {
 Batch pack(const std::vector<Window>& windows, Packing packing);
 
 // Entries (without the last offset) of document_offsets for a micro-batch that holds `documents`.
-// concatenated: B. isolated: room for documents of 128 tokens on average, and twice, four times … that for
+// concatenated: B. isolated: room for documents of 512 tokens on average, and twice, four times … that for
 // batches with shorter ones, so a corpus of ordinary documents has one capacity for the whole run and none is
 // ever too small.
 int64_t document_capacity(int64_t batch, int64_t seq_len, Packing packing, int64_t documents);

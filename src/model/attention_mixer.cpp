@@ -19,8 +19,8 @@ struct KeyValueCache : MixerCache {
 class AttentionMixer : public Mixer {
  public:
   AttentionMixer(const ModelConfig& config, const std::string& prefix, const ParameterTable& table,
-                 const ops::RopeTable* rope, bool deterministic)
-      : dims_{config.attention.num_heads, config.attention.num_kv_heads, config.attention.head_dim},
+                 const ops::RopeTable* rope, bool deterministic, ops::AttentionPath path)
+      : dims_(attention_dims(config.attention, path)),
         eps_(config.norm_eps),
         rope_(rope),
         deterministic_(deterministic),
@@ -76,6 +76,10 @@ class AttentionMixer : public Mixer {
 
 }  // namespace
 
+ops::AttentionDims attention_dims(const AttentionConfig& config, ops::AttentionPath path) {
+  return {config.num_heads, config.num_kv_heads, config.head_dim, path};
+}
+
 std::vector<ParameterSpec> attention_mixer_specs(const ModelConfig& config, const LayerInit& layer) {
   const AttentionConfig& c = config.attention;
   const std::string prefix = layer.prefix + "attn.";
@@ -100,8 +104,8 @@ std::vector<ParameterSpec> attention_mixer_specs(const ModelConfig& config, cons
 
 std::unique_ptr<Mixer> make_attention_mixer(const ModelConfig& config, const std::string& prefix,
                                             const ParameterTable& table, const ops::RopeTable* rope,
-                                            bool deterministic) {
-  return std::make_unique<AttentionMixer>(config, prefix, table, rope, deterministic);
+                                            bool deterministic, ops::AttentionPath path) {
+  return std::make_unique<AttentionMixer>(config, prefix, table, rope, deterministic, path);
 }
 
 }  // namespace transxssm

@@ -63,7 +63,7 @@ HybridModel::HybridModel(const ModelConfig& config, const ParameterTable& table,
         mixers[layer] == MixerKind::ssd
             ? make_ssd_mixer(config, prefix, table, config.ssd.rope ? &ssd_rope_ : nullptr, options.ssd_path)
             : make_attention_mixer(config, prefix, table, config.attention.rope ? &attention_rope_ : nullptr,
-                                   options.deterministic);
+                                   options.deterministic, options.attention_path);
     blocks_.emplace_back(config, prefix, table, std::move(mixer), first_norm_of(layer + 1));
   }
 }

@@ -10,6 +10,7 @@
 #include "config/model_config.h"
 #include "core/parameter.h"
 #include "model/block.h"
+#include "ops/attention.h"
 #include "ops/cross_entropy.h"
 #include "ops/documents.h"
 #include "ops/rope.h"
@@ -29,6 +30,7 @@ struct ModelOptions {
   bool deterministic = true;
   Recompute recompute = Recompute::none;
   ops::SsdPath ssd_path = ops::SsdPath::automatic;
+  ops::AttentionPath attention_path = ops::AttentionPath::automatic;
 };
 
 class HybridModel {

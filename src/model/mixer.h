@@ -10,6 +10,7 @@
 
 #include "config/model_config.h"
 #include "core/parameter.h"
+#include "ops/attention.h"
 #include "ops/documents.h"
 #include "ops/rope.h"
 #include "ops/ssd.h"
@@ -44,6 +45,9 @@ struct LayerInit {
 // What an SSD layer asks of ops::ssd.
 ops::SsdDims ssd_dims(const SsdConfig& config, ops::SsdPath path);
 
+// What an attention layer asks of ops::attention.
+ops::AttentionDims attention_dims(const AttentionConfig& config, ops::AttentionPath path);
+
 std::vector<ParameterSpec> ssd_mixer_specs(const ModelConfig& config, const LayerInit& layer);
 std::vector<ParameterSpec> attention_mixer_specs(const ModelConfig& config, const LayerInit& layer);
 
@@ -53,6 +57,6 @@ std::unique_ptr<Mixer> make_ssd_mixer(const ModelConfig& config, const std::stri
                                       ops::SsdPath path);
 std::unique_ptr<Mixer> make_attention_mixer(const ModelConfig& config, const std::string& prefix,
                                             const ParameterTable& table, const ops::RopeTable* rope,
-                                            bool deterministic);
+                                            bool deterministic, ops::AttentionPath path);
 
 }  // namespace transxssm

@@ -10,6 +10,7 @@
 
 #include "core/check.h"
 #include "ops/attention_flash.h"
+#include "ops/attention_kernel.h"
 #include "ops/check_tensor.h"
 #include "ops/reference/attention.h"
 #include "ops/rotate_into.h"
@@ -48,6 +49,11 @@ AttentionHeads rotated_heads(const AttentionDims& d, const at::Tensor& packed, c
   const at::Tensor rotated = at::empty(query_key.sizes(), query_key.options());
   rotate_half_into(rotated, query_key, *rope, positions);
   return heads_of(d, rotated, value_heads(d, packed));
+}
+
+// On CUDA the order of its sums varies.
+bool takes_flash(const AttentionDims& d, at::Device device, at::ScalarType dtype, bool deterministic) {
+  return flash_attention_fits(device, dtype, d.head_dim) && !(device.is_cuda() && deterministic);
 }
 
 struct Attention : torch::autograd::Function<Attention> {
@@ -114,13 +120,22 @@ at::Tensor attention(const AttentionDims& dims, const at::Tensor& packed_btw, co
                      const Documents& documents, bool deterministic) {
   expect_shape("attention packed", packed_btw, {documents.batch, documents.seq_len, -1});
   check_arguments(dims, packed_btw, rope);
+  if (!why_no_attention_kernel(dims, packed_btw.device(), packed_btw.scalar_type()))
+    return attention_kernel(dims, packed_btw, rope, documents);
   auto call = c10::make_intrusive<AttentionCall>();
   call->dims = dims;
   if (rope) call->rope = *rope;
   call->documents = documents;
-  call->flash =
-      flash_attention_fits(query_key_heads(dims, packed_btw)) && !(packed_btw.is_cuda() && deterministic);
+  call->flash = takes_flash(dims, packed_btw.device(), packed_btw.scalar_type(), deterministic);
   return Attention::apply(packed_btw, call);
+}
+
+std::string attention_path_description(const AttentionDims& dims, at::Device device, at::ScalarType dtype,
+                                       bool deterministic) {
+  const char* reason = why_no_attention_kernel(dims, device, dtype);
+  if (!reason) return "cuDNN, the same bits in every run";
+  const bool flash = takes_flash(dims, device, dtype, deterministic);
+  return concat(flash ? "LibTorch's flash attention (" : "plain masked products (", reason, ")");
 }
 
 at::Tensor attention_cached(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include <ATen/core/Tensor.h>
 
@@ -10,10 +11,14 @@
 
 namespace transxssm::ops {
 
+// automatic: the fastest path that the device has for these heads; reference: LibTorch.
+enum class AttentionPath { automatic, reference };
+
 struct AttentionDims {
   int64_t num_heads = 0;     // H
   int64_t num_kv_heads = 0;  // G divides H; query head h reads key and value head h / (H/G)
   int64_t head_dim = 0;      // P
+  AttentionPath path = AttentionPath::automatic;
 };
 
 // Columns of the packed projection: [ Q: H·P | K: G·P | V: G·P | anything ].
@@ -24,11 +29,17 @@ inline int64_t attention_packed_columns(const AttentionDims& d) {
 // y_i = Σ_j softmax_j(q_i·k_j / √P) v_j over tokens j ≤ i of i's document, q and k rotated by their position.
 // packed_btw: [B, T, ≥ columns] f32|bf16|f64, last dimension contiguous, any row stride. rope: table of width
 // P or null. Returns [B, T, H·P], dtype of packed. Softmax in f32 (f64 for f64). Differentiable in packed.
-// `deterministic`: the gradient has the same bits in every run on the same device. CPU: always so. On CUDA
-// false takes LibTorch's varlen flash attention (bf16 only; its dQ is not reproducible), true plain masked
-// products.
+// `deterministic`: the gradient has the same bits in every run on the same device. CPU: always so.
+// CUDA, bf16, heads 64 or 128 wide, compute capability 9.0: cuDNN, which reads packed in place: the memory of
+// Q and K then holds their rotated values, so the caller gives packed away (it must not be read again, which
+// autograd checks; a leaf of the graph is copied first). Elsewhere on CUDA: false takes LibTorch's varlen
+// flash attention (bf16 only; its dQ is not reproducible), true plain masked products.
 at::Tensor attention(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
                      const Documents& documents, bool deterministic = true);
+
+// Which path attention() takes for a packed input of this dtype on this device, and why: a line for the log.
+std::string attention_path_description(const AttentionDims& dims, at::Device device, at::ScalarType dtype,
+                                       bool deterministic);
 
 // Rotated keys and values of the tokens seen so far, for decoding.
 struct AttentionCache {

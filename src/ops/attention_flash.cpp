@@ -105,9 +105,8 @@ void cuda_bwd(const at::Tensor& dout_bthp, const AttentionHeads& x, const FlashR
 
 }  // namespace
 
-bool flash_attention_fits(const at::Tensor& q_bthp) {
-  if (!q_bthp.is_cuda()) return true;
-  return q_bthp.scalar_type() == at::kBFloat16 && q_bthp.size(3) % 8 == 0 && q_bthp.size(3) <= 256;
+bool flash_attention_fits(at::Device device, at::ScalarType dtype, int64_t head_dim) {
+  return device.is_cpu() || (dtype == at::kBFloat16 && head_dim % 8 == 0 && head_dim <= 256);
 }
 
 FlashResult flash_attention_fwd(const AttentionHeads& x, const Documents& documents) {

@@ -23,7 +23,7 @@ FlashResult flash_attention_fwd(const AttentionHeads& x, const Documents& docume
 void flash_attention_bwd(const at::Tensor& dout_bthp, const AttentionHeads& x, const FlashResult& result,
                          const Documents& documents, const AttentionHeads& grads);
 
-// Whether the kernel of the tensor's device takes it.
-bool flash_attention_fits(const at::Tensor& q_bthp);
+// Whether the device's kernel takes such heads.
+bool flash_attention_fits(at::Device device, at::ScalarType dtype, int64_t head_dim);
 
 }  // namespace transxssm::ops

@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "config/run_config.h"
+#include "ops/attention.h"
 #include "ops/ssd.h"
 
 namespace transxssm {
@@ -31,9 +32,14 @@ struct PlannedGpu {
 PlannedGpu planned_gpu(const std::string& name, ComputeDtype compute);
 std::vector<std::string> planned_gpus();
 
-// What the configuration asks of the SSD operator.
+// What the configuration asks of the operators.
 inline ops::SsdPath ssd_path(const KernelsConfig& kernels) {
-  return kernels.ssd == SsdKernel::reference ? ops::SsdPath::reference : ops::SsdPath::automatic;
+  return kernels.ssd == KernelChoice::reference ? ops::SsdPath::reference : ops::SsdPath::automatic;
+}
+
+inline ops::AttentionPath attention_path(const KernelsConfig& kernels) {
+  return kernels.attention == KernelChoice::reference ? ops::AttentionPath::reference
+                                                      : ops::AttentionPath::automatic;
 }
 
 // Bytes that a run on `device` finds when nothing else uses it. Allocates nothing there.

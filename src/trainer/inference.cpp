@@ -19,7 +19,9 @@ InferenceModel load_for_inference(const std::filesystem::path& checkpoint, Devic
                                        out.device.dtype, ParameterUse::inference);
   out.parameters->load_weights(
       reader.load([](const std::string& name) { return name.starts_with("model/"); }));
-  const ModelOptions options{.max_positions = max_positions, .ssd_path = ssd_path(out.config.kernels)};
+  const ModelOptions options{.max_positions = max_positions,
+                             .ssd_path = ssd_path(out.config.kernels),
+                             .attention_path = attention_path(out.config.kernels)};
   out.model = std::make_unique<HybridModel>(out.config.model, out.parameters->table(), options);
   return out;
 }

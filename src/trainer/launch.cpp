@@ -24,6 +24,7 @@
 #include "data/tokenizer.h"
 #include "model/accounting.h"
 #include "model/mixer.h"
+#include "ops/attention.h"
 #include "ops/gemm.h"
 #include "ops/ssd.h"
 #include "trainer/errors.h"
@@ -68,6 +69,11 @@ void describe(const RunConfig& config, const ComputeDevice& device) {
   if (std::find(mixers.begin(), mixers.end(), MixerKind::ssd) != mixers.end()) {
     const auto dims = ssd_dims(config.model.ssd, ssd_path(config.kernels));
     log_info("SSD scan: " + ops::ssd_path_description(dims, device.device, device.dtype));
+  }
+  if (std::find(mixers.begin(), mixers.end(), MixerKind::attention) != mixers.end()) {
+    const auto dims = attention_dims(config.model.attention, attention_path(config.kernels));
+    log_info("attention: " +
+             ops::attention_path_description(dims, device.device, device.dtype, config.train.deterministic));
   }
   warn_if_shortened(config);
 }

@@ -35,10 +35,10 @@ std::optional<int64_t> largest_micro_batch(RunConfig config, const ComputeDevice
 }  // namespace
 
 ActivationShape activation_shape(const RunConfig& config, const ComputeDevice& device) {
-  return {
-      config.train.micro_batch_size, config.train.seq_len,
-      static_cast<int64_t>(c10::elementSize(device.dtype)),
-      device.device.is_cuda() && device.dtype == at::kBFloat16 && config.kernels.ssd == SsdKernel::automatic};
+  return {config.train.micro_batch_size, config.train.seq_len,
+          static_cast<int64_t>(c10::elementSize(device.dtype)),
+          device.device.is_cuda() && device.dtype == at::kBFloat16 &&
+              config.kernels.ssd == KernelChoice::automatic};
 }
 
 uint64_t MemoryPlan::peak() const {

@@ -71,11 +71,12 @@ TEST_CASE("packing: the offsets' capacity is fixed for usual documents and never
   const auto capacity = [](int64_t documents) {
     return document_capacity(2, 1024, Packing::isolated, documents);
   };
-  CHECK(capacity(2) == 18);
-  CHECK(capacity(18) == 18);
-  CHECK(capacity(19) == 36);
-  CHECK(capacity(37) == 72);
-  CHECK(capacity(1500) == 2048);
+  CHECK(capacity(2) == 6);
+  CHECK(capacity(6) == 6);
+  CHECK(capacity(7) == 12);
+  CHECK(capacity(13) == 24);
+  CHECK(capacity(1500) == 1536);
+  CHECK(capacity(1537) == 2048);
   CHECK(capacity(2048) == 2048);
   CHECK(document_capacity(5, 1024, Packing::concatenated, 5) == 5);
   CHECK(document_capacity(1, 1, Packing::isolated, 1) == 1);

@@ -59,7 +59,7 @@ inline at::Tensor literal_head(at::Tensor q, at::Tensor k, const at::Tensor& v, 
 }
 
 inline at::Tensor literal_attention(const AttentionShape& s, const at::Tensor& packed_btw) {
-  const auto [heads, groups, width] = s.dims;
+  const int64_t heads = s.dims.num_heads, groups = s.dims.num_kv_heads, width = s.dims.head_dim;
   const at::Tensor tokens = packed_btw.flatten(0, 1);
   Tensors documents;
   for (size_t d = 0; d + 1 < s.offsets.size(); ++d) {
@@ -82,7 +82,9 @@ inline at::Tensor run_attention(const AttentionShape& s, const at::Tensor& packe
                                 bool deterministic = true) {
   const ops::Documents documents = ops::make_documents(offsets, s.batch, s.seq_len);
   const ops::RopeTable table = rope_like(packed, s.seq_len, s.dims.head_dim);
-  return ops::attention(s.dims, packed, s.rope ? &table : nullptr, documents, deterministic);
+  // On CUDA it may take the memory of what is no leaf.
+  const at::Tensor given = packed.requires_grad() ? packed : packed.clone();
+  return ops::attention(s.dims, given, s.rope ? &table : nullptr, documents, deterministic);
 }
 
 inline OpCase attention_case(const AttentionShape& s, bool deterministic = true, double scale = 1.0) {

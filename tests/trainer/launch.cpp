@@ -198,26 +198,31 @@ TEST_CASE("train: batch splitting, logging and checkpoint settings change freely
   REQUIRE(launch_training(config, {}) == 0);
 }
 
-TEST_CASE("train: the log names the path of the SSD scan once, where a layer has one") {
+TEST_CASE("train: the log names the paths of the SSD scan and of attention once, where a layer has one") {
   const TinyRun tiny;
-  const auto lines = [&](const std::string& architecture, SsdKernel kernel) {
-    auto config = tiny.config(concat(architecture, enum_name(kernel)), architecture);
-    config.kernels.ssd = kernel;
+  const auto lines = [&](const std::string& architecture, KernelChoice kernel, const std::string& what) {
+    auto config = tiny.config(concat(architecture, enum_name(kernel), what.size()), architecture);
+    config.kernels.ssd = config.kernels.attention = kernel;
     config.train.max_steps = 2;
     REQUIRE(launch_training(config, {}) == 0);
     std::vector<std::string> found;
     std::ifstream log(std::filesystem::path(config.train.run_dir) / "log.txt");
     for (std::string line; std::getline(log, line);)
-      if (line.find("SSD scan: ") != std::string::npos) found.push_back(line);
+      if (line.find(what) != std::string::npos) found.push_back(line);
     return found;
   };
-  const auto automatic = lines("transxssm", SsdKernel::automatic);
-  REQUIRE(automatic.size() == 1);
-  REQUIRE(automatic[0].find("chunked LibTorch (the CPU has no other)") != std::string::npos);
-  const auto reference = lines("transxssm", SsdKernel::reference);
-  REQUIRE(reference.size() == 1);
-  REQUIRE(reference[0].find("chunked LibTorch (kernels.ssd is reference)") != std::string::npos);
-  REQUIRE(lines("transformer", SsdKernel::automatic).empty());
+  const auto require_path = [&](KernelChoice kernel, const std::string& what, const std::string& path) {
+    const auto found = lines("transxssm", kernel, what);
+    REQUIRE(found.size() == 1);
+    REQUIRE(found[0].find(path) != std::string::npos);
+  };
+  require_path(KernelChoice::automatic, "SSD scan: ", "chunked LibTorch (the CPU has no other)");
+  require_path(KernelChoice::reference, "SSD scan: ", "chunked LibTorch (kernels.ssd is reference)");
+  require_path(KernelChoice::automatic, " attention: LibTorch", "flash attention (the CPU has no other)");
+  require_path(KernelChoice::reference, " attention: LibTorch",
+               "flash attention (kernels.attention is reference)");
+  REQUIRE(lines("transformer", KernelChoice::automatic, "SSD scan: ").empty());
+  REQUIRE(lines("mamba2", KernelChoice::automatic, " attention: LibTorch").empty());
 }
 
 TEST_CASE("train: --resume PATH forks another run, --init-from takes weights only") {

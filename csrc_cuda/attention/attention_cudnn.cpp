@@ -1,0 +1,187 @@
+// Attention by cuDNN: plans kept per call, and the calls that a pass is made of.
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include <cuda_runtime.h>
+
+#include "core/check.h"
+#include "csrc_cuda/attention/document_classes.h"
+#include "csrc_cuda/attention/graph_cudnn.h"
+
+namespace transxssm::kernels {
+namespace {
+
+constexpr int64_t kMostPairBytes = int64_t{2} << 30;
+
+int current_device() {
+  int device = 0;
+  expect(cudaGetDevice(&device) == cudaSuccess, "attention: no current CUDA device");
+  return device;
+}
+
+// Plans and handles of the process. Never destroyed: at exit CUDA may be gone before them.
+class Cudnn {
+ public:
+  static Cudnn& instance() {
+    static auto& cudnn = *new Cudnn;
+    return cudnn;
+  }
+
+  int64_t workspace_bytes(const AttentionCall& call) {
+    const std::lock_guard lock(mutex_);
+    const int device = current_device();
+    return plan(device, call).workspace_bytes;
+  }
+
+  void run(const AttentionCall& call, AttentionPointers pointers, void* workspace, cudaStream_t stream) {
+    const std::lock_guard lock(mutex_);
+    const int device = current_device();
+    const cudnnHandle_t on = handle(device);
+    expect(cudnnSetStream(on, stream) == CUDNN_STATUS_SUCCESS, "attention: cuDNN refuses the stream");
+    check_cudnn(plan(device, call).graph.execute(on, pointers, workspace), "launch");
+  }
+
+ private:
+  cudnnHandle_t handle(int device) {
+    cudnnHandle_t& handle = handles_[device];
+    if (!handle) {
+      const cudnnStatus_t status = cudnnCreate(&handle);
+      expect(status == CUDNN_STATUS_SUCCESS,
+             concat("attention: cuDNN does not start: ", cudnnGetErrorString(status)));
+    }
+    return handle;
+  }
+
+  AttentionPlan& plan(int device, const AttentionCall& call) {
+    auto& plan = plans_[{device, call}];
+    if (!plan) {
+      auto made = std::make_unique<AttentionPlan>();
+      build_attention_plan(call, handle(device), *made);
+      plan = std::move(made);
+    }
+    return *plan;
+  }
+
+  std::mutex mutex_;
+  std::map<int, cudnnHandle_t> handles_;
+  std::map<std::pair<int, AttentionCall>, std::unique_ptr<AttentionPlan>> plans_;
+};
+
+// A call and the part of the tensors it takes.
+struct Part {
+  AttentionCall call;
+  int64_t first_word;  // of its table
+  int first_key_head;
+};
+
+// Key heads of a call: all, but for the backward pass as few as keep the gradients of the scores, which cuDNN
+// holds in its workspace, within bounds.
+int key_heads_at_once(const AttentionShape& s, const DocumentClass& c) {
+  const int64_t longest = (c.longest + 127) / 128 * 128;
+  const int64_t bytes = 2 * c.capacity * longest * longest * (s.heads / s.kv_heads);  // a key head's
+  int heads = s.kv_heads;
+  while (heads > 1 && (heads * bytes > kMostPairBytes || s.kv_heads % heads != 0)) --heads;
+  return heads;
+}
+
+template <class Visit>
+void for_each_part(const AttentionShape& s, AttentionPass pass, Visit&& visit) {
+  const bool backward = pass == AttentionPass::backward;
+  const DocumentClasses classes = document_classes(s, pass);
+  for (int i = 0; i < classes.count; ++i) {
+    const DocumentClass& c = classes.of[i];
+    const int at_once = backward ? key_heads_at_once(s, c) : s.kv_heads;
+    const AttentionCall call{.pass = pass,
+                             .capacity = c.capacity,
+                             .longest = std::max<int64_t>(c.longest, 2),  // cuDNN refuses 1
+                             .total_tokens = s.batch * s.tokens,
+                             .heads = s.heads / s.kv_heads * at_once,
+                             .kv_heads = at_once,
+                             .width = s.width,
+                             .packed_row = s.packed_columns,
+                             .out_row = int64_t{s.heads} * s.width,
+                             .key_gradient_row = attention_key_gradient_row(s),
+                             .log_sum_exp_row = s.heads};
+    for (int first = 0; first < s.kv_heads; first += at_once) visit(Part{call, c.first_word, first});
+  }
+}
+
+const void* bf16_at(const void* data, int64_t values) {
+  return static_cast<const std::byte*>(data) + 2 * values;
+}
+void* bf16_at(void* data, int64_t values) { return static_cast<std::byte*>(data) + 2 * values; }
+
+// cuDNN takes all pointers as those of outputs.
+void* mutable_pointer(const void* p) { return const_cast<void*>(p); }
+
+// What both passes read: the packed heads of the part, and its documents.
+AttentionPointers input_pointers(const AttentionShape& s, const Part& part, const void* packed,
+                                 const int32_t* tables) {
+  const int64_t query = int64_t{part.first_key_head} * (s.heads / s.kv_heads) * s.width;
+  const int64_t key = int64_t{part.first_key_head} * s.width;
+  const int32_t* table = tables + part.first_word;
+  const int64_t row = part.call.capacity + 1;
+  return {{kQuery, mutable_pointer(bf16_at(packed, query))},
+          {kKey, mutable_pointer(bf16_at(packed, int64_t{s.heads} * s.width + key))},
+          {kValue, mutable_pointer(bf16_at(packed, int64_t{s.heads + s.kv_heads} * s.width + key))},
+          {kPackedOffsets, mutable_pointer(table)},
+          {kOutOffsets, mutable_pointer(table + row)},
+          {kHeadOffsets, mutable_pointer(table + 3 * row)},
+          {kLengths, mutable_pointer(table + 4 * row)}};
+}
+
+}  // namespace
+
+bool attention_has_kernels() { return true; }
+
+bool attention_runs_here() {
+  int major = 0;
+  return cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, current_device()) == cudaSuccess &&
+         major >= 9;
+}
+
+int64_t attention_workspace_bytes(const AttentionShape& shape, AttentionPass pass) {
+  int64_t bytes = 0;
+  for_each_part(shape, pass, [&](const Part& part) {
+    bytes = std::max(bytes, Cudnn::instance().workspace_bytes(part.call));
+  });
+  return bytes;
+}
+
+void attention_forward(const AttentionForwardParams& p, CUstream_st* stream) {
+  const AttentionShape& s = p.shape;
+  const auto pass = p.log_sum_exp ? AttentionPass::forward : AttentionPass::inference;
+  for_each_part(s, pass, [&](const Part& part) {
+    AttentionPointers pointers = input_pointers(s, part, p.packed, p.tables);
+    pointers[kOut] = p.out;
+    if (p.log_sum_exp)
+      pointers[kLogSumExp] = p.log_sum_exp;
+    else
+      pointers.erase(kHeadOffsets);
+    Cudnn::instance().run(part.call, std::move(pointers), p.workspace, stream);
+  });
+}
+
+void attention_backward(const AttentionBackwardParams& p, CUstream_st* stream) {
+  const AttentionShape& s = p.shape;
+  for_each_part(s, AttentionPass::backward, [&](const Part& part) {
+    const int64_t head = int64_t{part.first_key_head} * (s.heads / s.kv_heads);
+    const int64_t query = head * s.width, key = int64_t{part.first_key_head} * s.width;
+    AttentionPointers pointers = input_pointers(s, part, p.packed, p.tables);
+    pointers[kOut] = mutable_pointer(bf16_at(p.out, query));
+    pointers[kDOut] = mutable_pointer(bf16_at(p.d_out, query));
+    pointers[kLogSumExp] = const_cast<float*>(p.log_sum_exp + head);
+    pointers[kDQuery] = bf16_at(p.d_query, query);
+    pointers[kDKey] = bf16_at(p.d_key, key);
+    pointers[kDValue] = bf16_at(p.d_value, key);
+    if (part.call.key_gradient_row != part.call.packed_row)
+      pointers[kKeyGradientOffsets] =
+          mutable_pointer(p.tables + part.first_word + 2 * (part.call.capacity + 1));
+    Cudnn::instance().run(part.call, std::move(pointers), p.workspace, stream);
+  });
+}
+
+}  // namespace transxssm::kernels
