@@ -17,12 +17,9 @@ struct Float4Columns {
   float x[kConvColumns];
 };
 
-__device__ inline uint2 load_four(const void* p, int64_t at) {
-  return *reinterpret_cast<const uint2*>(static_cast<const __nv_bfloat16*>(p) + at);
-}
-
-__device__ inline void store_four(void* p, int64_t at, const uint2& bits) {
-  *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(p) + at) = bits;
+__device__ inline uint2 load_four(const __nv_bfloat16* p) { return *reinterpret_cast<const uint2*>(p); }
+__device__ inline void store_four(__nv_bfloat16* p, const uint2& bits) {
+  *reinterpret_cast<uint2*>(p) = bits;
 }
 
 __device__ inline Float4Columns four_values(const uint2& bits) {
@@ -40,16 +37,26 @@ __device__ inline uint2 four_bits(const Float4Columns& v) {
   return packed.bits;
 }
 
-// Which tokens and columns a thread has.
+// Which tokens and columns a thread has. Offsets inside a row fit 32 bits (checked by the launcher).
 struct ConvPlace {
-  int64_t column, row, begin;  // `begin`: first token of the run
+  int column, row, begin, end;  // the run's tokens are [begin, end)
 
   __device__ explicit ConvPlace(const ConvShape& s) {
-    constexpr int64_t kOfBlock = kConvRun * kConvRuns;
-    const int64_t blocks_per_row = (s.tokens + kOfBlock - 1) / kOfBlock;
-    column = (int64_t{blockIdx.y} * kConvThreads + threadIdx.x % kConvThreads) * kConvColumns;
-    row = blockIdx.x / blocks_per_row;
-    begin = blockIdx.x % blocks_per_row * kOfBlock + threadIdx.x / kConvThreads * kConvRun;
+    constexpr int kOfBlock = kConvRun * kConvRuns;
+    const int tokens = static_cast<int>(s.tokens), blocks_per_row = (tokens + kOfBlock - 1) / kOfBlock;
+    const int thread = static_cast<int>(threadIdx.x), block = static_cast<int>(blockIdx.x);
+    column = (static_cast<int>(blockIdx.y) * kConvThreads + thread % kConvThreads) * kConvColumns;
+    row = block / blocks_per_row;
+    begin = block % blocks_per_row * kOfBlock + thread / kConvThreads * kConvRun;
+    end = min(begin + kConvRun, tokens);
+  }
+
+  // This thread's columns of token 0.
+  __device__ const __nv_bfloat16* in(const void* p, int64_t batch_stride) const {
+    return static_cast<const __nv_bfloat16*>(p) + row * batch_stride + column;
+  }
+  __device__ __nv_bfloat16* out(void* p, int64_t batch_stride) const {
+    return static_cast<__nv_bfloat16*>(p) + row * batch_stride + column;
   }
 };
 
@@ -59,7 +66,7 @@ struct ConvWeights {
   float of_tap[kTaps][kConvColumns];
   float bias[kConvColumns];
 
-  __device__ ConvWeights(const float* w, const float* b, int64_t column) {
+  __device__ ConvWeights(const float* w, const float* b, int column) {
 #pragma unroll
     for (int c = 0; c < kConvColumns; ++c) {
       bias[c] = b[column + c];
@@ -106,14 +113,14 @@ inline constexpr int kNoDocument = -1;
 // One row's inputs and documents, and the tokens before `begin` in a window.
 template <int kTaps>
 struct ConvInputs {
-  const void* x;
+  const __nv_bfloat16* x;  // of token 0
   const int* document;
-  int64_t at, stride, tokens;  // `at`: of token 0
+  int stride, tokens;
 
-  __device__ uint2 bits(int64_t t) const { return t < tokens ? load_four(x, at + t * stride) : uint2{0, 0}; }
-  __device__ int document_of(int64_t t) const { return t < tokens ? document[t] : kNoDocument; }
+  __device__ uint2 bits(int t) const { return t < tokens ? load_four(x + t * stride) : uint2{0, 0}; }
+  __device__ int document_of(int t) const { return t < tokens ? document[t] : kNoDocument; }
 
-  __device__ ConvWindow<kTaps> before(int64_t begin) const {
+  __device__ ConvWindow<kTaps> before(int begin) const {
     ConvWindow<kTaps> window;
 #pragma unroll
     for (int back = 0; back < kTaps; ++back) {
@@ -121,7 +128,7 @@ struct ConvInputs {
       window.document[back] = kNoDocument;
     }
 #pragma unroll
-    for (int64_t back = kTaps - 1; back > 0; --back)
+    for (int back = kTaps - 1; back > 0; --back)
       if (begin >= back) window.push(bits(begin - back), document_of(begin - back));
     return window;
   }
@@ -134,18 +141,18 @@ __global__ void __launch_bounds__(kConvBlock) causal_conv1d_fwd_kernel(const Cau
   const ConvShape& s = p.shape;
   const ConvPlace place(s);
   if (place.column >= s.columns) return;
-  const ConvInputs<kTaps> in{p.x, p.document + place.row * s.tokens,
-                             place.row * p.x_batch_stride + place.column, p.x_stride, s.tokens};
-  const int64_t out = place.row * s.tokens * s.columns + place.column;
-  const int64_t end = place.begin + kConvRun < s.tokens ? place.begin + kConvRun : s.tokens;
+  const ConvInputs<kTaps> in{place.in(p.x, p.x_batch_stride), p.document + place.row * s.tokens,
+                             static_cast<int>(p.x_stride), static_cast<int>(s.tokens)};
+  const int columns = static_cast<int>(s.columns);
+  __nv_bfloat16* y_out = place.out(p.y, s.tokens * s.columns);
   if (place.column >= s.channels) {
 #pragma unroll 4
-    for (int64_t t = place.begin; t < end; ++t) store_four(p.y, out + t * s.columns, in.bits(t));
+    for (int t = place.begin; t < place.end; ++t) store_four(y_out + t * columns, in.bits(t));
     return;
   }
   const ConvWeights<kTaps> w(p.w, p.bias, place.column);
   ConvWindow<kTaps> window = in.before(place.begin);
-  for (int64_t t = place.begin; t < end; t += kConvAhead) {
+  for (int t = place.begin; t < place.end; t += kConvAhead) {
     uint2 bits[kConvAhead];
     int document[kConvAhead];
 #pragma unroll
@@ -159,7 +166,7 @@ __global__ void __launch_bounds__(kConvBlock) causal_conv1d_fwd_kernel(const Cau
       Float4Columns y = window.pre_activation(w);
 #pragma unroll
       for (float& value : y.x) value *= sigmoid(value);
-      if (t + k < end) store_four(p.y, out + (t + k) * s.columns, four_bits(y));
+      if (t + k < place.end) store_four(y_out + (t + k) * columns, four_bits(y));
     }
   }
 }
@@ -206,41 +213,41 @@ __global__ void __launch_bounds__(kConvBlock, 4)
   const ConvShape& s = p.shape;
   const ConvPlace place(s);
   ConvSums<kTaps> sums{};
-  const int64_t dy_at = place.row * s.tokens * s.columns + place.column;
-  const int64_t dx_at = place.row * p.dx_batch_stride + place.column;
-  const int64_t end = place.begin + kConvRun < s.tokens ? place.begin + kConvRun : s.tokens;
+  const int columns = static_cast<int>(s.columns), dx_stride = static_cast<int>(p.dx_stride);
+  const __nv_bfloat16* dy_in = place.in(p.dy, s.tokens * s.columns);
+  __nv_bfloat16* dx_out = place.out(p.dx, p.dx_batch_stride);
   if (place.column >= s.channels) {
     if (place.column < s.columns) {
 #pragma unroll 4
-      for (int64_t t = place.begin; t < end; ++t)
-        store_four(p.dx, dx_at + t * p.dx_stride, load_four(p.dy, dy_at + t * s.columns));
+      for (int t = place.begin; t < place.end; ++t)
+        store_four(dx_out + t * dx_stride, load_four(dy_in + t * columns));
     }
-  } else if (place.begin < end) {
-    const ConvInputs<kTaps> in{p.x, p.document + place.row * s.tokens,
-                               place.row * p.x_batch_stride + place.column, p.x_stride, s.tokens};
+  } else if (place.begin < place.end) {
+    const ConvInputs<kTaps> in{place.in(p.x, p.x_batch_stride), p.document + place.row * s.tokens,
+                               static_cast<int>(p.x_stride), static_cast<int>(s.tokens)};
     const ConvWeights<kTaps> w(p.w, p.bias, place.column);
     ConvWindow<kTaps> window = in.before(place.begin);
     Float4Columns dx[kTaps]{};  // of the inputs in the window
-    const int64_t last = end + kTaps - 1;
-    for (int64_t first = place.begin; first < last; first += kConvAhead) {
+    const int last = place.end + kTaps - 1;
+    for (int first = place.begin; first < last; first += kConvAhead) {
       uint2 x_bits[kConvAhead], dy_bits[kConvAhead];
       int document[kConvAhead];
 #pragma unroll
       for (int k = 0; k < kConvAhead; ++k) {
-        const int64_t t = first + k;
+        const int t = first + k;
         x_bits[k] = in.bits(t);
-        dy_bits[k] = t < s.tokens ? load_four(p.dy, dy_at + t * s.columns) : uint2{0, 0};
+        dy_bits[k] = t < in.tokens ? load_four(dy_in + t * columns) : uint2{0, 0};
         document[k] = in.document_of(t);
       }
 #pragma unroll
       for (int k = 0; k < kConvAhead; ++k) {
-        const int64_t t = first + k;
+        const int t = first + k;
         window.push(x_bits[k], document[k]);
         const Float4Columns pre = window.pre_activation(w), dy = four_values(dy_bits[k]);
         Float4Columns d_pre;
 #pragma unroll
         for (int c = 0; c < kConvColumns; ++c) d_pre.x[c] = dy.x[c] * silu_slope(pre.x[c], sigmoid(pre.x[c]));
-        const bool own = t < end;  // later tokens count for their own run
+        const bool own = t < place.end;  // later tokens count for their own run
 #pragma unroll
         for (int back = kTaps - 1; back >= 0; --back) {
           if (back > 0) dx[back] = dx[back - 1];
@@ -256,9 +263,9 @@ __global__ void __launch_bounds__(kConvBlock, 4)
         if (own)
 #pragma unroll
           for (int c = 0; c < kConvColumns; ++c) sums.dbias[c] += d_pre.x[c];
-        const int64_t done = t - (kTaps - 1);
-        if (done >= place.begin && done < end)
-          store_four(p.dx, dx_at + done * p.dx_stride, four_bits(dx[kTaps - 1]));
+        const int done = t - (kTaps - 1);
+        if (done >= place.begin && done < place.end)
+          store_four(dx_out + done * dx_stride, four_bits(dx[kTaps - 1]));
       }
     }
   }

@@ -30,7 +30,7 @@ void gated_rms_norm_forward(const GatedRmsNormForwardParams& p, CUstream_st* str
 
 void gated_rms_norm_backward(const GatedRmsNormBackwardParams& p, CUstream_st* stream) {
   if (p.rows == 0) return;
-  const int64_t parts = norm_parts(p.rows, p.d);
+  const int64_t parts = gated_norm_parts(p.rows, p.d);
   for_gated_layout(p.d, [&]<class Layout>(Layout) {
     launch("gated_rms_norm_backward", gated_rms_norm_bwd_kernel<Layout>,
            {static_cast<unsigned>(parts), Layout::kThreads, 0, stream}, p);

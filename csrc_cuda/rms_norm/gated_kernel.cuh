@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(Layout::kThreads, kGatedForwardBlocksPerSm<Lay
 template <class Layout>
 inline constexpr int kGatedBackwardBlocksPerSm = Layout::kVectors > 1 ? 1 : 640 / Layout::kThreads;
 
-// Grid: norm_parts(rows, d) blocks.
+// Grid: gated_norm_parts(rows, d) blocks.
 template <class Layout>
 __global__ void __launch_bounds__(Layout::kThreads, kGatedBackwardBlocksPerSm<Layout>)
     gated_rms_norm_bwd_kernel(const GatedRmsNormBackwardParams p) {

@@ -7,6 +7,12 @@ namespace transxssm::kernels {
 
 inline constexpr int kMaxGatedNormWidth = 4096;
 
+// As norm_parts(), for kernels of which fewer run at once.
+inline int64_t gated_norm_parts(int64_t rows, int64_t d) {
+  const int64_t parts = d <= 1024 ? 660 : d <= 2048 ? 264 : 132;
+  return std::min(parts, std::max<int64_t>(rows, 1));
+}
+
 // Rows as in params.h, no wider than that; z and dz may be columns of wider rows, of a stride that is a
 // multiple of 8.
 struct GatedRmsNormForwardParams {
@@ -28,7 +34,7 @@ struct GatedRmsNormBackwardParams {
   const float* rstd;    // [rows]
   void* dy;             // [rows, d]
   void* dz;             // [rows, d]
-  float* partial_sums;  // [norm_parts(rows, d), d]: workspace
+  float* partial_sums;  // [gated_norm_parts(rows, d), d]: workspace
   float* dw;            // [d], added to; or null
   int64_t rows, z_stride, dz_stride;
   int d;

@@ -116,7 +116,7 @@ at::Tensor gated_rms_norm_kernel_bwd(const at::Tensor& d_out, const at::Tensor& 
   const at::Tensor d_rows = d_out.contiguous(), rows = y.contiguous(), gates = vector_rows(z);
   const at::Tensor dz_rows = dz.view({-1, dz.size(-1)}), dy = at::empty(y.sizes(), y.options());
   const int64_t count = row_count(y), d = y.size(-1);
-  const at::Tensor partial_sums = at::empty({kernels::norm_parts(count, d), d}, rstd.options());
+  const at::Tensor partial_sums = at::empty({kernels::gated_norm_parts(count, d), d}, rstd.options());
   kernels::gated_rms_norm_backward({.d_out = d_rows.const_data_ptr(),
                                     .y = rows.const_data_ptr(),
                                     .z = gates.const_data_ptr(),

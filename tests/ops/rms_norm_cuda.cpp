@@ -73,7 +73,7 @@ TEST_CASE("gated norm kernels: read and write columns of wider rows, and nothing
   const at::Tensor w = on_gpu({width}, 5, at::kFloat), d_packed = at::full_like(packed, 3.0);
   const at::Tensor out = guarded.make({rows, width}, bf16), dy = guarded.make({rows, width}, bf16);
   const at::Tensor rstd = guarded.make({rows}, f32), dw = guarded.make({width}, f32);
-  const at::Tensor partial = guarded.make({kernels::norm_parts(rows, width), width}, f32);
+  const at::Tensor partial = guarded.make({kernels::gated_norm_parts(rows, width), width}, f32);
   kernels::gated_rms_norm_forward(
       {y.const_data_ptr(), z.const_data_ptr(), w.const_data_ptr<float>(), out.mutable_data_ptr(),
        rstd.mutable_data_ptr<float>(), rows, width + 24, static_cast<int>(width), 1e-5f},
