@@ -14,8 +14,6 @@
 namespace transxssm::kernels {
 namespace {
 
-constexpr int64_t kMostPairBytes = int64_t{2} << 30;
-
 int current_device() {
   int device = 0;
   expect(cudaGetDevice(&device) == cudaSuccess, "attention: no current CUDA device");
@@ -76,16 +74,6 @@ struct Part {
   int64_t first_word;  // of its table
   int first_key_head;
 };
-
-// Key heads of a call: all, but for the backward pass as few as keep the gradients of the scores, which cuDNN
-// holds in its workspace, within bounds.
-int key_heads_at_once(const AttentionShape& s, const DocumentClass& c) {
-  const int64_t longest = (c.longest + 127) / 128 * 128;
-  const int64_t bytes = 2 * c.capacity * longest * longest * (s.heads / s.kv_heads);  // a key head's
-  int heads = s.kv_heads;
-  while (heads > 1 && (heads * bytes > kMostPairBytes || s.kv_heads % heads != 0)) --heads;
-  return heads;
-}
 
 template <class Visit>
 void for_each_part(const AttentionShape& s, AttentionPass pass, Visit&& visit) {

@@ -46,4 +46,30 @@ inline DocumentClasses document_classes(const AttentionShape& s, AttentionPass p
   return classes;
 }
 
+// A deterministic backward pass keeps the gradients of all scores of a call, bf16 in blocks of 128, in
+// cuDNN's workspace.
+inline int64_t score_bytes_of_key_head(const AttentionShape& s, const DocumentClass& c) {
+  const int64_t longest = (c.longest + 127) / 128 * 128;
+  return 2 * c.capacity * longest * longest * (s.heads / s.kv_heads);
+}
+
+// Key heads of such a call: as many as stay within bounds, one at least.
+inline int key_heads_at_once(const AttentionShape& s, const DocumentClass& c) {
+  constexpr int64_t kMostScoreBytes = int64_t{2} << 30;
+  int heads = s.kv_heads;
+  while (heads > 1 && (heads * score_bytes_of_key_head(s, c) > kMostScoreBytes || s.kv_heads % heads != 0))
+    --heads;
+  return heads;
+}
+
+// What the largest call of a backward pass keeps so: nearly all of attention_workspace_bytes, known without a
+// GPU.
+inline int64_t attention_score_bytes(const AttentionShape& s) {
+  const DocumentClasses classes = document_classes(s, AttentionPass::backward);
+  int64_t most = 0;
+  for (int i = 0; i < classes.count; ++i)
+    most = std::max(most, key_heads_at_once(s, classes.of[i]) * score_bytes_of_key_head(s, classes.of[i]));
+  return most;
+}
+
 }  // namespace transxssm::kernels

@@ -4,6 +4,8 @@
 
 #include "core/check.h"
 #include "model/block.h"
+#include "model/mixer.h"
+#include "ops/attention_kernel.h"
 
 namespace transxssm {
 namespace {
@@ -96,7 +98,14 @@ int64_t sum(const std::vector<KeptTensor>& kept) {
   return bytes;
 }
 
-// Gradients alive while a block's widest operator runs backward.
+// Of the backward pass.
+int64_t attention_workspace(const ModelConfig& config, const ActivationShape& shape) {
+  const ops::AttentionDims dims = attention_dims(config.attention, ops::AttentionPath::automatic);
+  if (shape.kernels) return ops::attention_kernel_workspace(dims, shape.batch, shape.seq_len);
+  return shape.batch * shape.seq_len * dims.num_heads * dims.head_dim * kF32;  // LibTorch sums dQ in f32
+}
+
+// Gradients and workspace alive while a block's widest operator runs backward.
 int64_t backward_of_block(const ModelConfig& config, MixerKind mixer, const ActivationShape& shape) {
   const int64_t tokens = shape.batch * shape.seq_len;
   const int64_t stream = 3 * config.hidden_size;     // of x, of the branch, and of what the norm gave
@@ -106,9 +115,9 @@ int64_t backward_of_block(const ModelConfig& config, MixerKind mixer, const Acti
   const int64_t inner = ssd ? config.ssd.num_heads * config.ssd.head_dim
                             : config.attention.num_heads * config.attention.head_dim;
   const int64_t sums = kF32 * (ssd ? 6 * config.ssd.num_heads : config.attention.num_heads);
-  // Attention's dQ may be summed in f32.
-  const int64_t mixed = (packed + inner) * shape.element + sums + (ssd ? 0 : inner * kF32);
-  return tokens * (stream * shape.element + std::max(mlp * shape.element, mixed));
+  const int64_t mixed =
+      tokens * ((packed + inner) * shape.element + sums) + (ssd ? 0 : attention_workspace(config, shape));
+  return tokens * stream * shape.element + std::max(tokens * mlp * shape.element, mixed);
 }
 
 int64_t loss_bytes(const ModelConfig& config, const ActivationShape& shape) {

@@ -11,7 +11,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/check.h"
-#include "csrc_cuda/attention/params.h"
+#include "csrc_cuda/attention/document_classes.h"
 #include "csrc_cuda/rope/params.h"
 #include "ops/cuda_stream.h"
 
@@ -214,6 +214,16 @@ at::Tensor attention_kernel(const AttentionDims& dims, const at::Tensor& packed_
   if (!(c10::GradMode::is_enabled() && own_btw.requires_grad()))
     return attend(*call, own_btw, /*saves=*/false).out_btw;
   return AttentionKernel::apply(own_btw, call);
+}
+
+int64_t attention_kernel_workspace(const AttentionDims& dims, int64_t batch, int64_t seq_len) {
+  return kernels::attention_score_bytes({.batch = batch,
+                                         .tokens = seq_len,
+                                         .documents = batch,
+                                         .heads = static_cast<int>(dims.num_heads),
+                                         .kv_heads = static_cast<int>(dims.num_kv_heads),
+                                         .width = static_cast<int>(dims.head_dim),
+                                         .packed_columns = attention_packed_columns(dims)});
 }
 
 }  // namespace transxssm::ops

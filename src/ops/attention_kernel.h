@@ -14,4 +14,7 @@ const char* why_no_attention_kernel(const AttentionDims& dims, at::Device device
 at::Tensor attention_kernel(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
                             const Documents& documents);
 
+// Bytes that its backward pass needs at a time beside the gradients, for documents of up to seq_len tokens.
+int64_t attention_kernel_workspace(const AttentionDims& dims, int64_t batch, int64_t seq_len);
+
 }  // namespace transxssm::ops

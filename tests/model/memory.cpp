@@ -36,7 +36,7 @@ TEST_CASE("memory: recompute keeps the inputs of blocks and runs one block at a 
   const auto recomputed = activation_memory(model, kShape, Recompute::full);
   REQUIRE(recomputed.ssd_layers == 28 * kTokens * 2 * 2 * 1024);
   REQUIRE(recomputed.backward > kept.backward);
-  REQUIRE(recomputed.peak() * 4 < kept.peak());
+  REQUIRE(recomputed.peak() * 3 < kept.peak());
 }
 
 TEST_CASE("memory: twice the sequences keep twice as much; f32 twice of bf16's tensors") {
@@ -62,4 +62,19 @@ TEST_CASE("memory: parts that are configured are counted") {
   REQUIRE(bytes(MixerKind::attention) == plain_attention + kTokens * (2 * 3 * 1024 + 16 * 4));
   model.attention.num_kv_heads = 2;
   REQUIRE(bytes(MixerKind::attention) == plain_attention + kTokens * (2 * 3 * 512 + 10 * 4 - 2 * 3 * 512));
+}
+
+TEST_CASE(
+    "memory: attention's backward pass has room for the gradients of its scores, within 2 GiB but for one "
+    "head") {
+  const ModelConfig model;
+  const auto beyond = [&](int64_t batch, int64_t seq_len) {
+    const ActivationShape shape{batch, seq_len};
+    ModelConfig narrow = model;
+    narrow.intermediate_size = 0;  // so that attention is the widest operator
+    return activation_memory(narrow, shape, Recompute::none).backward -
+           batch * seq_len * (2 * (3 * 1024 + 3 * 1024 + 1024) + 4 * 8);
+  };
+  REQUIRE(beyond(8, 4096) == int64_t{2} << 30);   // 8 rows, 4096² scores of 8 heads, bf16
+  REQUIRE(beyond(1, 65536) == int64_t{2} << 32);  // a head alone has 65536²
 }
