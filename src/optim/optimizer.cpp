@@ -35,11 +35,6 @@ Optimizer::Optimizer(FlatParameters& parameters, const OptimizerConfig& config)
   skipped_in_row_ = device_scalar(device, at::kLong);
 }
 
-void Optimizer::step(double lr, const at::Tensor& loss) {
-  set_learning_rate(lr);
-  update(loss);
-}
-
 void Optimizer::set_learning_rate(double lr) { control_.lr.fill_(lr); }
 
 void Optimizer::update(const at::Tensor& loss) {

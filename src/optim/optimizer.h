@@ -15,14 +15,13 @@ class Optimizer final : public Stateful {
   // `parameters` outlives the optimizer. Uses betas, eps, weight_decay and max_grad_norm of the config.
   Optimizer(FlatParameters& parameters, const OptimizerConfig& config);
 
+  // Of the updates that follow. Written to the device, where update() reads it: a captured graph holds
+  // update() and sees the current rate.
+  void set_learning_rate(double lr);
+
   // Consumes the gradients and leaves them zero. `loss` is a scalar on the parameters' device. The gradient
   // is scaled by min(1, max_grad_norm / (norm + 1e-6)), or by 1 when max_grad_norm is 0; when norm or loss
   // isn't finite nothing changes but the skip counters. Without a host sync.
-  void step(double lr, const at::Tensor& loss);
-
-  // What step() is made of, for captured graphs: the first, outside the graph, writes `lr` to the device,
-  // where the second, inside it, reads it.
-  void set_learning_rate(double lr);
   void update(const at::Tensor& loss);
 
   // Scalars on the device, overwritten by each step: copy them in stream order.

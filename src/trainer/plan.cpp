@@ -11,8 +11,8 @@
 namespace transxssm {
 namespace {
 
-// cuBLAS's workspaces, as LibTorch allocates them on Hopper; on a CPU the program and its libraries.
-constexpr uint64_t kGpuLibraries = uint64_t{96} << 20;
+// The workspace of matrix products (ops/gemm.cpp); on a CPU the program and its libraries.
+constexpr uint64_t kGpuLibraries = uint64_t{64} << 20;
 constexpr uint64_t kCpuLibraries = uint64_t{400} << 20;
 
 uint64_t parameter_bytes(const RunConfig& config, const ComputeDevice& device) {

@@ -18,6 +18,11 @@ namespace {
 
 at::Tensor number(double value) { return at::full({}, value, at::TensorOptions(at::kFloat)); }
 
+void update(Optimizer& optimizer, double lr, const at::Tensor& loss) {
+  optimizer.set_learning_rate(lr);
+  optimizer.update(loss);
+}
+
 OptimizerConfig config_with(double weight_decay, double max_grad_norm) {
   OptimizerConfig config;
   config.weight_decay = weight_decay;
@@ -58,7 +63,7 @@ struct Trained {
   }
   void step(uint64_t seed, double loss = 1.0) {
     fill_grads(parameters, seed);
-    optimizer.step(1e-2, number(loss));
+    update(optimizer, 1e-2, number(loss));
   }
   FlatParameters parameters;
   Optimizer optimizer;
@@ -82,14 +87,14 @@ TEST_CASE("optimizer: the gradient is scaled down to max_grad_norm, and left alo
   const double norm =
       std::hypot(grad.norm().item<double>(), t.parameters.vectors().grad.norm().item<double>());
   REQUIRE(norm > 5);
-  t.optimizer.step(1e-2, number(1));
+  update(t.optimizer, 1e-2, number(1));
   REQUIRE(std::abs(t.optimizer.grad_norm().item<double>() / norm - 1) < 1e-6);
   REQUIRE(max_abs_diff(t.parameters.matrices().m, grad * (0.1 * 0.5 / norm)) < 1e-8);
 
   for (const double limit : {100.0, 0.0}) {  // 0: no clipping
     Trained whole(config_with(0, limit));
     fill_grads(whole.parameters, 1, 1.0);
-    whole.optimizer.step(1e-2, number(1));
+    update(whole.optimizer, 1e-2, number(1));
     REQUIRE(max_abs_diff(whole.parameters.matrices().m, grad * 0.1) < 1e-7);
   }
 }
@@ -145,7 +150,7 @@ TEST_CASE("optimizer: a non-finite loss or norm changes no weight, moment or Ada
   t.step(3, std::nan(""));
   fill_grads(t.parameters, 4);
   t.parameters.table().at("norm")->grad[2] = GENERATE(HUGE_VALF, NAN, 1e30f);  // 1e30 overflows the norm
-  t.optimizer.step(1e-2, number(1));
+  update(t.optimizer, 1e-2, number(1));
   REQUIRE(Snapshot(t.parameters) == before);
   REQUIRE(t.optimizer.skipped_steps().item<int64_t>() == 3);
   REQUIRE(t.optimizer.skipped_in_row().item<int64_t>() == 3);
@@ -188,7 +193,7 @@ TEST_CASE("optimizer: it walks downhill to the minimum of a quadratic", "[optim]
   const auto& w = *parameters.table().at("w");
   for (int i = 0; i < 400; ++i) {
     w.grad.copy_(w.weight.detach() - 3);
-    optimizer.step(i < 300 ? 0.05 : 0.005, (w.weight.detach() - 3).square().sum());
+    update(optimizer, i < 300 ? 0.05 : 0.005, (w.weight.detach() - 3).square().sum());
   }
   REQUIRE(max_abs(w.weight.detach() - 3) < 0.01);
 }

@@ -29,7 +29,8 @@ struct Trained {
         rows(p.grad).copy_(rows(p.weight).to(at::kFloat) + 0.5);
       }
     }
-    optimizer.step(1e-2, at::full({}, loss, at::TensorOptions(at::kFloat).device(parameters.device())));
+    optimizer.set_learning_rate(1e-2);
+    optimizer.update(at::full({}, loss, at::TensorOptions(at::kFloat).device(parameters.device())));
   }
   FlatParameters parameters;
   Optimizer optimizer;
