@@ -22,6 +22,7 @@ constexpr Mark kMarks[] = {
     {"sum_squares", StepPart::optimizer},
     {"norm_of_partial_sums", StepPart::optimizer},
     {"ssd", StepPart::ssd},
+    {"cudnn", StepPart::attention},  // used for nothing else
     {"sdpa", StepPart::attention},
     {"fmha", StepPart::attention},
     {"flash", StepPart::attention},
