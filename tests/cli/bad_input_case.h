@@ -11,6 +11,7 @@
 #include "core/atomic_file.h"
 #include "support/catch.h"
 #include "support/run_program.h"
+#include "support/source_dir.h"
 #include "support/tiny_run.h"
 
 namespace transxssm::test {
@@ -55,9 +56,9 @@ inline void add_tokenizer(const fs::path& folder) {
   static const TempFolder kept;
   const fs::path model = kept / "tok.model";
   if (!fs::exists(model)) {
-    const Ended ended = run_program(
-        kept.path(), {"tokenizer", "train", "--input", std::string(TRANSXSSM_SOURCE_DIR) + "/LICENSE",
-                      "--model-prefix", "tok", "--vocab-size", "400", "--threads", "1"});
+    const Ended ended =
+        run_program(kept.path(), {"tokenizer", "train", "--input", (kSourceDir / "LICENSE").string(),
+                                  "--model-prefix", "tok", "--vocab-size", "400", "--threads", "1"});
     INFO(ended.err);
     REQUIRE(ended.code == 0);
   }

@@ -4,6 +4,7 @@
 
 #include "support/catch.h"
 #include "support/run_program.h"
+#include "support/source_dir.h"
 
 using namespace transxssm::test;
 
@@ -11,8 +12,8 @@ namespace {
 
 Ended plan(const std::string& config, const std::string& more) {
   const TempFolder folder;
-  const Ended ended = run_program(folder.path(), words("plan --config " + std::string(TRANSXSSM_SOURCE_DIR) +
-                                                       "/configs/" + config + " " + more));
+  const Ended ended = run_program(
+      folder.path(), words("plan --config " + kSourceDir.string() + "/configs/" + config + " " + more));
   INFO(ended.err);
   REQUIRE(ended.code == 0);
   REQUIRE(std::filesystem::is_empty(folder.path()));

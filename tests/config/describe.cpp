@@ -6,6 +6,7 @@
 #include "config/load.h"
 #include "config/walk.h"
 #include "support/catch.h"
+#include "support/source_dir.h"
 
 using namespace transxssm;
 
@@ -81,7 +82,7 @@ TEST_CASE("config: fields of certain variants name values that their section's c
 }
 
 TEST_CASE("docs/config.md is what `config markdown` prints") {
-  std::ifstream file(std::string(TRANSXSSM_SOURCE_DIR) + "/docs/config.md");
+  std::ifstream file(test::kSourceDir / "docs" / "config.md");
   std::stringstream text;
   text << file.rdbuf();
   CHECK(text.str() == config_markdown());

@@ -9,6 +9,7 @@
 #include "config/walk.h"
 #include "config/yaml_case.h"
 #include "support/catch.h"
+#include "support/source_dir.h"
 
 using namespace transxssm;
 using namespace transxssm::test;
@@ -38,7 +39,7 @@ const std::map<std::string, Stated>& stated() {
 }
 
 std::filesystem::path shipped_file(const std::string& name) {
-  return std::filesystem::path(TRANSXSSM_SOURCE_DIR) / "configs" / (name + ".yaml");
+  return kSourceDir / "configs" / (name + ".yaml");
 }
 
 int64_t attention_parameters(const ModelConfig& model) {

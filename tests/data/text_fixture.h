@@ -11,6 +11,7 @@
 #include "core/check.h"
 #include "core/rng.h"
 #include "data/tokenizer_trainer.h"
+#include "support/source_dir.h"
 #include "support/temp_folder.h"
 
 namespace transxssm {
@@ -33,9 +34,7 @@ inline bool contains(const std::string& text, const std::string& part) {
 }
 
 // Real English text that is always there.
-inline std::string license_text() {
-  return read_file(std::filesystem::path(TRANSXSSM_SOURCE_DIR) / "LICENSE");
-}
+inline std::string license_text() { return read_file(test::kSourceDir / "LICENSE"); }
 
 // Document `i` of an endless corpus: 1 to 60 words of the licence, now and then with other characters.
 inline std::string sample_document(int64_t i) {
@@ -61,7 +60,7 @@ inline std::string sample_jsonl(int64_t documents) {
 
 inline TokenizerTraining small_training(const ScratchFolder& folder, const std::string& type = "bpe") {
   TokenizerTraining training;
-  training.inputs = {(std::filesystem::path(TRANSXSSM_SOURCE_DIR) / "LICENSE").string()};
+  training.inputs = {(test::kSourceDir / "LICENSE").string()};
   training.model_prefix = (folder / ("tokenizer-" + type)).string();
   training.vocab_size = 600;
   training.type = type;

@@ -8,6 +8,7 @@
 #include <sentencepiece_trainer.h>
 
 #include "support/catch.h"
+#include "support/source_dir.h"
 #include "text_fixture.h"
 
 using namespace transxssm;
@@ -75,7 +76,7 @@ std::vector<std::string> awkward_texts() {
 // A SentencePiece model that is not one of ours.
 std::filesystem::path foreign_model(const ScratchFolder& folder,
                                     std::unordered_map<std::string, std::string> options) {
-  options["input"] = (std::filesystem::path(TRANSXSSM_SOURCE_DIR) / "LICENSE").string();
+  options["input"] = (test::kSourceDir / "LICENSE").string();
   options["model_prefix"] = (folder / "foreign").string();
   options["minloglevel"] = "2";
   if (!options.contains("vocab_size")) options["vocab_size"] = "600";
