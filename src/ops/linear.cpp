@@ -21,10 +21,9 @@ struct Linear : torch::autograd::Function<Linear> {
     ctx->save_for_backward({x});
     std::vector<int64_t> shape = x.sizes().vec();
     shape.back() = w->weight.size(0);
-    const at::Tensor rows = as_rows(x);
-    const at::Tensor y = at::empty({rows.size(0), w->weight.size(0)}, rows.options());
-    multiply_into(y, rows, w->weight);
-    return y.view(shape);
+    const at::Tensor y = at::empty(shape, x.options());  // no view: attention rotates its input in place
+    multiply_into(as_rows(y), as_rows(x), w->weight);
+    return y;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,

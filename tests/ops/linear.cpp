@@ -53,6 +53,12 @@ TEST_CASE("linear: inference and no-grad mode record nothing", "[ops]") {
   REQUIRE(!ops::linear(x, w).requires_grad());
 }
 
+TEST_CASE("linear: its result may be changed in place, as attention rotates it", "[ops]") {
+  const ParameterPtr w = f64_parameter("weight", {3, 4}, 1);
+  gradcheck([&](const Tensors& x) { return Tensors{ops::linear(x[0], w).mul_(2)}; },
+            {f64_tensor({2, 5, 4}, 2)}, {w});
+}
+
 TEST_CASE("linear: a width that does not fit is named with both sizes", "[ops]") {
   const ParameterPtr w = f64_parameter("weight", {3, 4}, 1);
   const at::Tensor x = f64_tensor({5, 6}, 2);
