@@ -27,6 +27,7 @@ namespace {
 
 std::string device_name(int) { no_cuda("device_name"); }
 uint64_t device_memory(int) { no_cuda("device_memory"); }
+int device_capability(int) { no_cuda("device_capability"); }
 void adamw(const AdamWParams&, CUstream_st*) { no_cuda("adamw"); }
 void cross_entropy(const CrossEntropyParams&, CUstream_st*) { no_cuda("cross_entropy"); }
 void cross_entropy_sum(const CrossEntropySumParams&, CUstream_st*) { no_cuda("cross_entropy_sum"); }
@@ -59,7 +60,6 @@ void rotate_heads(const RotateHeadsParams&, CUstream_st*) { no_cuda("rotate_head
 void ssd_step(const SsdStepParams&, CUstream_st*) { no_cuda("ssd_step"); }
 
 bool attention_has_kernels() { return false; }
-bool attention_runs_here() { return false; }
 int64_t attention_table_words(const AttentionShape&, AttentionPass) { no_cuda("attention_table_words"); }
 int64_t attention_workspace_bytes(const AttentionShape&, AttentionPass) {
   no_cuda("attention_workspace_bytes");
@@ -69,7 +69,6 @@ void attention_forward(const AttentionForwardParams&, CUstream_st*) { no_cuda("a
 void attention_backward(const AttentionBackwardParams&, CUstream_st*) { no_cuda("attention_backward"); }
 
 bool ssd_has_kernels() { return false; }
-bool ssd_runs_here() { return false; }
 void ssd_carry(const SsdCarryParams&, CUstream_st*) { no_cuda("ssd_carry"); }
 void ssd_forward(const SsdForwardParams&, CUstream_st*) { no_cuda("ssd_forward"); }
 void ssd_backward(const SsdBackwardParams&, CUstream_st*) { no_cuda("ssd_backward"); }

@@ -125,12 +125,6 @@ AttentionPointers input_pointers(const AttentionShape& s, const Part& part, cons
 
 bool attention_has_kernels() { return true; }
 
-bool attention_runs_here() {
-  int major = 0;
-  return cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, current_device()) == cudaSuccess &&
-         major >= 9;
-}
-
 int64_t attention_workspace_bytes(const AttentionShape& shape, AttentionPass pass) {
   int64_t bytes = 0;
   for_each_part(shape, pass, [&](const Part& part) {

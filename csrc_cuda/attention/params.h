@@ -58,7 +58,6 @@ struct AttentionBackwardParams {
 };
 
 bool attention_has_kernels();  // whether this build has them
-bool attention_runs_here();    // and the current device can run them
 
 int64_t attention_table_words(const AttentionShape& shape, AttentionPass pass);
 int64_t attention_workspace_bytes(const AttentionShape& shape, AttentionPass pass);

@@ -18,4 +18,11 @@ std::string device_name(int device) { return properties_of(device, "device_name"
 
 uint64_t device_memory(int device) { return properties_of(device, "device_memory").totalGlobalMem; }
 
+int device_capability(int device) {
+  int major = 0, minor = 0;
+  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "device_capability");
+  check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "device_capability");
+  return 10 * major + minor;
+}
+
 }  // namespace transxssm::kernels

@@ -27,14 +27,6 @@ void launch_forward(const SsdForwardParams& p, CUstream_st* stream) {
 
 bool ssd_has_kernels() { return true; }
 
-bool ssd_runs_here() {
-  int device = 0, major = 0, minor = 0;
-  check_cuda(cudaGetDevice(&device), "ssd");
-  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "ssd");
-  check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "ssd");
-  return major == 9 && minor == 0;
-}
-
 void ssd_forward(const SsdForwardParams& p, CUstream_st* stream) {
   // Two blocks share a head's columns where there are too few heads to fill the GPU.
   const int kBlocksThatFill = 100;

@@ -102,7 +102,6 @@ struct SsdCarryParams {
 };
 
 bool ssd_has_kernels();  // whether this build has them
-bool ssd_runs_here();    // and the current device can run them
 
 // Queue the scan and its gradients.
 void ssd_carry(const SsdCarryParams& p, CUstream_st* stream);

@@ -57,10 +57,10 @@ class BlockTable {
       wide("normed C and B, with X and tau", scanned, "ssd");
       f32("rstd of C and B", 2 * c.num_groups, "rms_norm");
     }
-    const int64_t every = shape_.kernels ? kSpan : c.chunk_size;
+    const int64_t every = shape_.kernels.ssd ? kSpan : c.chunk_size;
     const int64_t states = shape_.batch * ((shape_.seq_len + every - 1) / every);
     add(concat("a state every ", every, " tokens [", c.num_heads, ", ", c.head_dim, ", ", c.state_dim, "]"),
-        states * inner * c.state_dim * (shape_.kernels ? shape_.element : kF32), "ssd");
+        states * inner * c.state_dim * (shape_.kernels.ssd ? shape_.element : kF32), "ssd");
     wide("y", inner, c.gate ? "gated_rms_norm" : "linear");
     if (c.gate) {
       wide("gated y", inner, "linear");
@@ -101,8 +101,11 @@ int64_t sum(const std::vector<KeptTensor>& kept) {
 // Of the backward pass.
 int64_t attention_workspace(const ModelConfig& config, const ActivationShape& shape) {
   const ops::AttentionDims dims = attention_dims(config.attention, ops::AttentionPath::automatic);
-  if (shape.kernels) return ops::attention_kernel_workspace(dims, shape.batch, shape.seq_len);
-  return shape.batch * shape.seq_len * dims.num_heads * dims.head_dim * kF32;  // LibTorch sums dQ in f32
+  if (shape.kernels.attention) return ops::attention_kernel_workspace(dims, shape.batch, shape.seq_len);
+  // LibTorch's paths: Q and K rotated again, gradients of both before they are rotated back, dQ summed in
+  // f32.
+  const int64_t query = dims.num_heads * dims.head_dim, key = dims.num_kv_heads * dims.head_dim;
+  return shape.batch * shape.seq_len * (2 * (query + key) * shape.element + query * kF32);
 }
 
 // Gradients and workspace alive while a block's widest operator runs backward.
@@ -124,7 +127,8 @@ int64_t loss_bytes(const ModelConfig& config, const ActivationShape& shape) {
   const int64_t tokens = shape.batch * shape.seq_len;
   // As ops::cross_entropy cuts its rows: on a GPU chunks of at most 512 MiB of bf16 logits, else a few MiB.
   constexpr int64_t kMost = int64_t{512} << 20, kSmall = int64_t{16} << 20;
-  const int64_t logits = shape.kernels ? std::min(kMost, up(tokens, 128) * config.vocab_size * 2) : kSmall;
+  const int64_t logits =
+      shape.kernels.cross_entropy ? std::min(kMost, up(tokens, 128) * config.vocab_size * 2) : kSmall;
   return tokens * config.hidden_size * shape.element + logits;
 }
 

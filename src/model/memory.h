@@ -10,10 +10,16 @@
 
 namespace transxssm {
 
+// Which operators run as CUDA kernels of the program or of cuDNN, each with tensors of its own; else
+// LibTorch's.
+struct OperatorKernels {
+  bool ssd = true, attention = true, cross_entropy = true;
+};
+
 struct ActivationShape {
   int64_t batch = 0, seq_len = 0;  // of a micro-batch
   int64_t element = 2;             // bytes of a stored activation: 2 for bf16, 4 for f32
-  bool kernels = true;             // the CUDA kernels' tensors, else those of the reference operators
+  OperatorKernels kernels{};
 };
 
 // A tensor that an operator of one block saves; those that several save are listed once.

@@ -14,6 +14,7 @@
 #include "csrc_cuda/attention/document_classes.h"
 #include "csrc_cuda/rope/params.h"
 #include "ops/cuda_stream.h"
+#include "ops/device_capability.h"
 
 namespace transxssm::ops {
 namespace {
@@ -181,13 +182,17 @@ void expect_contiguous(const char* what, const at::Tensor& x, at::ScalarType dty
 }  // namespace
 
 const char* why_no_attention_kernel(const AttentionDims& dims, at::Device device, at::ScalarType dtype) {
+  const bool wanted = dims.path == AttentionPath::automatic;
+  if (wanted && device.is_cpu()) return "the CPU has no other";
+  if (wanted && !kernels::attention_has_kernels()) return "this build has no CUDA kernels";
+  return why_no_attention_kernel(dims, dtype, wanted ? device_capability(device) : 0);
+}
+
+const char* why_no_attention_kernel(const AttentionDims& dims, at::ScalarType dtype, int capability) {
   if (dims.path == AttentionPath::reference) return "kernels.attention is reference";
-  if (device.is_cpu()) return "the CPU has no other";
-  if (!kernels::attention_has_kernels()) return "this build has no CUDA kernels";
   if (dtype != at::kBFloat16) return "cuDNN's takes bf16";
   if (dims.head_dim != 64 && dims.head_dim != 128) return "cuDNN's is used for heads 64 and 128 wide";
-  const c10::DeviceGuard guard(device);
-  if (!kernels::attention_runs_here()) return "cuDNN's needs a GPU of compute capability 9.0";
+  if (capability < 90) return "cuDNN's needs a GPU of compute capability 9.0";
   return nullptr;
 }
 

@@ -1,9 +1,7 @@
 // The autograd function around the CUDA scan: tensors to pointers, workspace, and gradients back.
 #include "ops/ssd_kernel.h"
 
-#include <array>
 #include <limits>
-#include <mutex>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
@@ -15,6 +13,7 @@
 #include "core/check.h"
 #include "csrc_cuda/ssd/params.h"
 #include "ops/cuda_stream.h"
+#include "ops/device_capability.h"
 #include "ops/kernel_arguments.h"
 #include "ops/parameter_handle.h"
 
@@ -241,28 +240,21 @@ struct SsdKernel : torch::autograd::Function<SsdKernel> {
   }
 };
 
-// Asked once for each device.
-bool runs_on(at::Device device) {
-  constexpr size_t kDevices = 64;
-  static std::array<std::once_flag, kDevices> asked;
-  static std::array<bool, kDevices> runs;
-  const c10::DeviceGuard guard(device);
-  const auto index = static_cast<size_t>(guard.current_device().index());
-  expect(index < kDevices, concat("ssd: expected a device below ", kDevices, ", got ", device));
-  std::call_once(asked[index], [&] { runs[index] = kernels::ssd_runs_here(); });
-  return runs[index];
-}
-
 }  // namespace
 
 const char* why_no_ssd_kernel(const SsdDims& dims, at::Device device, at::ScalarType dtype) {
+  const bool wanted = dims.path == SsdPath::automatic;
+  if (wanted && device.is_cpu()) return "the CPU has no other";
+  if (wanted && !kernels::ssd_has_kernels()) return "this build has no CUDA kernels";
+  return why_no_ssd_kernel(dims, dtype, wanted ? device_capability(device) : 0);
+}
+
+const char* why_no_ssd_kernel(const SsdDims& dims, at::ScalarType dtype, int capability) {
   if (dims.path == SsdPath::reference) return "kernels.ssd is reference";
-  if (device.is_cpu()) return "the CPU has no other";
-  if (!kernels::ssd_has_kernels()) return "this build has no CUDA kernels";
   if (dtype != at::kBFloat16) return "the kernels take bf16";
   if (dims.head_dim != kWidth || dims.state_dim != kWidth)
     return "the kernels take heads and states 128 wide";
-  if (!runs_on(device)) return "the kernels need a GPU of compute capability 9.0";
+  if (capability != 90) return "the kernels need a GPU of compute capability 9.0";
   return nullptr;
 }
 

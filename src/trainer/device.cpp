@@ -40,9 +40,10 @@ constexpr std::array<DataSheet, 8> kDataSheets{{
     {"RTX 4090", 165e12, 1.01e12},
 }};
 
-ComputeDevice gpu_named(const std::string& name, ComputeDtype compute) {
+ComputeDevice gpu_named(const std::string& name, int capability, ComputeDtype compute) {
   ComputeDevice gpu{at::Device(at::kCUDA, 0), compute == ComputeDtype::bf16 ? at::kBFloat16 : at::kFloat,
                     name};
+  gpu.capability = capability;
   for (const DataSheet& sheet : kDataSheets)
     if (name.find(sheet.name) != std::string::npos) {
       gpu.peak_flops = sheet.flops;
@@ -56,12 +57,13 @@ ComputeDevice gpu_named(const std::string& name, ComputeDtype compute) {
 struct KnownGpu {
   std::string_view option;
   const char* name;
+  int capability;
   uint64_t memory;
 };
 constexpr std::array<KnownGpu, 3> kKnownGpus{{
-    {"h100", "NVIDIA H100 80GB HBM3", 84'942'979'072},
-    {"h200", "NVIDIA H200", 150'109'880'320},
-    {"a100", "NVIDIA A100-SXM4-80GB", 84'987'740'160},
+    {"h100", "NVIDIA H100 80GB HBM3", 90, 84'942'979'072},
+    {"h200", "NVIDIA H200", 90, 150'109'880'320},
+    {"a100", "NVIDIA A100-SXM4-80GB", 80, 84'987'740'160},
 }};
 
 // What the CUDA context of the program takes.
@@ -96,12 +98,12 @@ ComputeDevice choose_device(Device wanted, ComputeDtype compute, const std::stri
                             option, " to auto or cpu"));
   if (wanted == Device::cpu || !has_gpu)
     return {at::kCPU, at::kFloat, "CPU, " + counted(at::get_num_threads(), "thread"), 0};
-  return gpu_named(kernels::device_name(0), compute);
+  return gpu_named(kernels::device_name(0), kernels::device_capability(0), compute);
 }
 
 PlannedGpu planned_gpu(const std::string& name, ComputeDtype compute) {
   for (const KnownGpu& gpu : kKnownGpus)
-    if (gpu.option == name) return {gpu_named(gpu.name, compute), gpu.memory - kContextBytes};
+    if (gpu.option == name) return {gpu_named(gpu.name, gpu.capability, compute), gpu.memory - kContextBytes};
   throw InputError(concat(name, " is no GPU to plan for"));
 }
 

@@ -19,6 +19,7 @@ struct ComputeDevice {
   std::string name;                   // "NVIDIA H100 80GB HBM3", "CPU, 2 threads"
   double peak_flops = 0;              // dense bf16 FLOP/s with f32 accumulation; 0 where unknown
   double memory_bandwidth = 0;        // bytes/s; 0 where unknown
+  int capability = 0;                 // of a GPU: 90 for compute capability 9.0
 };
 
 // auto takes GPU 0 when there is one. Throws InputError when a GPU is asked for, by `option`, and absent.

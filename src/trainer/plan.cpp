@@ -6,6 +6,9 @@
 #include "core/check.h"
 #include "model/accounting.h"
 #include "model/hybrid_model.h"
+#include "model/mixer.h"
+#include "ops/attention_kernel.h"
+#include "ops/ssd_kernel.h"
 #include "optim/flat_parameters.h"
 
 namespace transxssm {
@@ -35,10 +38,15 @@ std::optional<int64_t> largest_micro_batch(RunConfig config, const ComputeDevice
 }  // namespace
 
 ActivationShape activation_shape(const RunConfig& config, const ComputeDevice& device) {
-  return {config.train.micro_batch_size, config.train.seq_len,
+  const auto ssd = ssd_dims(config.model.ssd, ssd_path(config.kernels));
+  const auto attention = attention_dims(config.model.attention, attention_path(config.kernels));
+  const bool gpu = device.device.is_cuda();
+  return {config.train.micro_batch_size,
+          config.train.seq_len,
           static_cast<int64_t>(c10::elementSize(device.dtype)),
-          device.device.is_cuda() && device.dtype == at::kBFloat16 &&
-              config.kernels.ssd == KernelChoice::automatic};
+          {.ssd = gpu && !ops::why_no_ssd_kernel(ssd, device.dtype, device.capability),
+           .attention = gpu && !ops::why_no_attention_kernel(attention, device.dtype, device.capability),
+           .cross_entropy = gpu && device.dtype == at::kBFloat16}};
 }
 
 uint64_t MemoryPlan::peak() const {

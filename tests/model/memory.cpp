@@ -45,7 +45,7 @@ TEST_CASE("memory: twice the sequences keep twice as much; f32 twice of bf16's t
   const auto two = activation_memory(model, {2, 4096}, Recompute::none);
   REQUIRE(two.ssd_layers == 2 * one.ssd_layers);
   REQUIRE(two.attention_layers == 2 * one.attention_layers);
-  const auto f32 = activation_memory(model, {1, 4096, 4, false}, Recompute::none);
+  const auto f32 = activation_memory(model, {1, 4096, 4, {false, false, false}}, Recompute::none);
   REQUIRE(f32.attention_layers > 1.99 * one.attention_layers);
 }
 

@@ -70,6 +70,42 @@ TEST_CASE("plan: a batch that cannot fit is refused with bytes by part") {
   expect_room(fitting, kH100.device, kH100.memory);
 }
 
+TEST_CASE("plan: each operator counts the tensors of the path that it takes") {
+  const auto kernels = [](const char* gpu, auto change, ComputeDtype compute = ComputeDtype::bf16) {
+    RunConfig config;
+    change(config);
+    return activation_shape(config, planned_gpu(gpu, compute).device).kernels;
+  };
+  const auto same = [](RunConfig&) {};
+  const OperatorKernels all = kernels("h100", same);
+  REQUIRE((all.ssd && all.attention && all.cross_entropy));
+  const OperatorKernels older = kernels("a100", same);
+  REQUIRE((!older.ssd && !older.attention && older.cross_entropy));
+  const OperatorKernels f32 = kernels("h100", same, ComputeDtype::fp32);
+  REQUIRE((!f32.ssd && !f32.attention && !f32.cross_entropy));
+  const OperatorKernels no_scan = kernels("h100", [](auto& c) { c.kernels.ssd = KernelChoice::reference; });
+  REQUIRE((!no_scan.ssd && no_scan.attention));
+  const OperatorKernels no_cudnn =
+      kernels("h100", [](auto& c) { c.kernels.attention = KernelChoice::reference; });
+  REQUIRE((no_cudnn.ssd && !no_cudnn.attention));
+  const OperatorKernels narrow = kernels("h100", [](auto& c) { c.model.attention.head_dim = 96; });
+  REQUIRE((narrow.ssd && !narrow.attention));
+}
+
+TEST_CASE("plan: cuDNN's workspace counts only where attention takes cuDNN") {
+  // One row of 64 K tokens: the gradients of a head's scores alone would be 8 GiB.
+  RunConfig config;
+  config.train.seq_len = 65536;
+  config.train.micro_batch_size = 1;
+  const auto peak = [&](const char* gpu) {
+    return plan_memory(config, planned_gpu(gpu, ComputeDtype::bf16).device).peak();
+  };
+  const uint64_t by_cudnn = peak("h100");
+  config.kernels.attention = KernelChoice::reference;
+  REQUIRE(peak("h100") + (uint64_t{7} << 30) < by_cudnn);
+  REQUIRE_FALSE(advice_to_fit(config, kH100.device, by_cudnn - 1));
+}
+
 TEST_CASE("plan: time is predicted where the device is known") {
   const RunConfig config;
   const StepPlan step = plan_step(config, kH100.device);
