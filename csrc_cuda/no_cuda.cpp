@@ -25,6 +25,7 @@ namespace {
 
 }  // namespace
 
+CudaVersions cuda_versions() { return {}; }
 std::string device_name(int) { no_cuda("device_name"); }
 uint64_t device_memory(int) { no_cuda("device_memory"); }
 int device_capability(int) { no_cuda("device_capability"); }

@@ -14,6 +14,16 @@ cudaDeviceProp properties_of(int device, const char* asked) {
 
 }  // namespace
 
+CudaVersions cuda_versions() {
+  CudaVersions versions;
+  check_cuda(cudaDriverGetVersion(&versions.driver), "cuda_versions");
+  check_cuda(cudaRuntimeGetVersion(&versions.runtime), "cuda_versions");
+  int count = 0;
+  versions.driver_too_old = cudaGetDeviceCount(&count) == cudaErrorInsufficientDriver && versions.driver > 0;
+  static_cast<void>(cudaGetLastError());  // having no GPU is an answer here, not a failure of the next call
+  return versions;
+}
+
 std::string device_name(int device) { return properties_of(device, "device_name").name; }
 
 uint64_t device_memory(int device) { return properties_of(device, "device_memory").totalGlobalMem; }

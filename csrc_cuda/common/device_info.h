@@ -6,6 +6,15 @@
 
 namespace transxssm::kernels {
 
+// CUDA versions as 1000 · major + 10 · minor: the newest that the installed driver serves, 0 without a
+// driver, and that of the runtime in this program; whether the runtime refuses the driver as too old.
+struct CudaVersions {
+  int driver = 0;
+  int runtime = 0;
+  bool driver_too_old = false;
+};
+CudaVersions cuda_versions();
+
 // "NVIDIA H100 80GB HBM3"
 std::string device_name(int device);
 

@@ -18,7 +18,7 @@
 
 #include "core/check.h"
 #include "core/counted.h"
-#include "csrc_cuda/common/device_info.h"
+#include "core/logging.h"
 
 namespace transxssm {
 namespace {
@@ -89,8 +89,19 @@ uint64_t container_limit() {
 
 }  // namespace
 
+std::string driver_problem(const kernels::CudaVersions& versions) {
+  if (!versions.driver_too_old) return "";
+  const auto text = [](int version) { return concat(version / 1000, ".", version % 1000 / 10); };
+  return concat("the NVIDIA driver serves CUDA ", text(versions.driver), " at most, this program needs ",
+                text(versions.runtime), ": install a newer driver");
+}
+
 ComputeDevice choose_device(Device wanted, ComputeDtype compute, const std::string& option) {
   const bool has_gpu = at::detail::getCUDAHooks().deviceCount() > 0;
+  const std::string problem =
+      wanted == Device::cpu || has_gpu ? "" : driver_problem(kernels::cuda_versions());
+  if (wanted == Device::cuda && !problem.empty()) throw InputError(concat(option, " is cuda, but ", problem));
+  if (!problem.empty()) log_warning(concat(problem, ", or the CPU does the work"));
   if (wanted == Device::cuda && !has_gpu)
     throw InputError(concat(option,
                             " is cuda, but this machine has no usable NVIDIA GPU (or the program was built "

@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "config/run_config.h"
+#include "csrc_cuda/common/device_info.h"
 #include "ops/attention.h"
 #include "ops/ssd.h"
 
@@ -21,6 +22,9 @@ struct ComputeDevice {
   double memory_bandwidth = 0;        // bytes/s; 0 where unknown
   int capability = 0;                 // of a GPU: 90 for compute capability 9.0
 };
+
+// Why a GPU can't be used although it has a driver, with both versions; empty without such a reason.
+std::string driver_problem(const kernels::CudaVersions& versions);
 
 // auto takes GPU 0 when there is one. Throws InputError when a GPU is asked for, by `option`, and absent.
 ComputeDevice choose_device(Device wanted, ComputeDtype compute, const std::string& option = "train.device");
