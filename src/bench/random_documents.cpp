@@ -24,4 +24,14 @@ std::vector<std::vector<int64_t>> random_document_starts(int64_t rows, int64_t t
   return starts;
 }
 
+std::vector<int32_t> document_offsets(int64_t rows, int64_t tokens, bool documents) {
+  std::vector<int32_t> offsets;
+  const auto starts = random_document_starts(rows, tokens, /*seed=*/1);
+  for (int64_t row = 0; row < rows; ++row)
+    for (const int64_t begin : starts[static_cast<size_t>(row)])
+      if (documents || begin == 0) offsets.push_back(static_cast<int32_t>(row * tokens + begin));
+  offsets.push_back(static_cast<int32_t>(rows * tokens));
+  return offsets;
+}
+
 }  // namespace transxssm::bench

@@ -1,12 +1,10 @@
 #include "bench/ssd_work.h"
 
-#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <vector>
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/_scaled_dot_product_cudnn_attention.h>
 #include <ATen/ops/linspace.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
@@ -58,17 +56,6 @@ struct Decay {
   ParameterPtr a_log, dt_bias;
 };
 
-// First tokens of documents, which end with their rows; and the end of the last.
-std::vector<int32_t> document_offsets(const ScanShape& s) {
-  std::vector<int32_t> offsets;
-  const auto starts = random_document_starts(s.batch, s.tokens, /*seed=*/1);
-  for (int64_t row = 0; row < s.batch; ++row)
-    for (const int64_t begin : starts[static_cast<size_t>(row)])
-      if (s.documents || begin == 0) offsets.push_back(static_cast<int32_t>(row * s.tokens + begin));
-  offsets.push_back(static_cast<int32_t>(s.batch * s.tokens));
-  return offsets;
-}
-
 struct ScanInputs {
   ops::SsdDims dims;
   Decay decay;
@@ -81,7 +68,9 @@ struct ScanInputs {
         decay(s.heads),
         rope(make_rope_table({}, kWidth, s.tokens, at::kCUDA)),
         documents(ops::make_documents(
-            at::tensor(document_offsets(s), at::TensorOptions(at::kInt)).to(at::kCUDA), s.batch, s.tokens)) {
+            at::tensor(document_offsets(s.batch, s.tokens, s.documents), at::TensorOptions(at::kInt))
+                .to(at::kCUDA),
+            s.batch, s.tokens)) {
     for (size_t set = 0; set < input_sets(3 * unit_bytes(s)); ++set) {
       packed_btw.push_back(
           at::randn({s.batch, s.tokens, packed_columns(s.heads)}, bf16()).set_requires_grad(true));
@@ -113,27 +102,6 @@ struct StepInputs {
   }
 };
 
-struct AttentionInputs {
-  std::vector<at::Tensor> qkv;  // three leaves per set, [B, H, T, 128] each, views of one [B, T, 3, H, 128]
-  std::vector<at::Tensor> dy;
-
-  explicit AttentionInputs(const ScanShape& s) {
-    for (size_t set = 0; set < input_sets(3 * unit_bytes(s)); ++set) {
-      const at::Tensor packed = at::randn({s.batch, s.tokens, 3, s.heads, kWidth}, bf16());
-      for (int64_t part = 0; part < 3; ++part)
-        qkv.push_back(packed.select(2, part).transpose(1, 2).detach().set_requires_grad(true));
-      dy.push_back(at::randn({s.batch, s.tokens, s.heads, kWidth}, bf16()).transpose(1, 2));
-    }
-  }
-
-  at::Tensor attend(size_t set, bool for_backward) const {
-    return std::get<0>(at::_scaled_dot_product_cudnn_attention(qkv[3 * set], qkv[3 * set + 1],
-                                                               qkv[3 * set + 2], /*attn_bias=*/{},
-                                                               /*compute_log_sumexp=*/for_backward,
-                                                               /*dropout_p=*/0.0, /*is_causal=*/true));
-  }
-};
-
 }  // namespace
 
 Workload ssd_work(const ScanShape& shape, Pass pass) {
@@ -158,24 +126,8 @@ Workload ssd_step_work(int64_t batch, int64_t heads) {
           }};
 }
 
-Workload attention_work(const ScanShape& shape, Pass pass) {
-  const auto inputs = std::make_shared<AttentionInputs>(shape);
-  const size_t sets = inputs->dy.size();
-  if (pass == Pass::forward)
-    return {sets, [inputs](size_t set) {
-              const at::NoGradGuard no_grad;
-              inputs->attend(set, false);
-            }};
-  return {sets, [inputs](size_t set) {
-            const auto& leaves = inputs->qkv;
-            torch::autograd::grad({inputs->attend(set, true)},
-                                  {leaves[3 * set], leaves[3 * set + 1], leaves[3 * set + 2]},
-                                  {inputs->dy[set]});
-          }};
-}
-
 int64_t document_count(const ScanShape& shape) {
-  return static_cast<int64_t>(document_offsets(shape).size()) - 1;
+  return static_cast<int64_t>(document_offsets(shape.batch, shape.tokens, shape.documents).size()) - 1;
 }
 
 std::string ssd_path() {

@@ -1,4 +1,4 @@
-// The SSD operators, and attention for comparison, as work to be timed: random bf16 inputs, widths 128 × 128,
+// The SSD operators as work to be timed: random bf16 inputs, widths 128 × 128,
 // rotary embedding, one group a head, no D.
 #pragma once
 
@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bench/device_timer.h"
+#include "bench/pass.h"
 
 namespace transxssm::bench {
 
@@ -16,16 +17,8 @@ struct ScanShape {
   bool documents = false;  // rows of several documents, of log-normal length; else one a row
 };
 
-enum class Pass {
-  forward,  // without gradients: nothing is saved
-  both,     // and backward, through autograd, from a given bf16 gradient of the output
-};
-
 Workload ssd_work(const ScanShape& shape, Pass pass);
 Workload ssd_step_work(int64_t batch, int64_t heads);
-
-// LibTorch's cuDNN attention, causal, on a strided view of packed Q, K, V.
-Workload attention_work(const ScanShape& shape, Pass pass);
 
 // Documents in the rows of ssd_work().
 int64_t document_count(const ScanShape& shape);

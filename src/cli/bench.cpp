@@ -1,5 +1,6 @@
 #include "cli/bench.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <functional>
@@ -13,6 +14,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "bench/attention_work.h"
 #include "bench/device_timer.h"
 #include "bench/ssd_work.h"
 #include "bench/stream_work.h"
@@ -22,6 +24,7 @@
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/version.h"
+#include "trainer/device.h"
 
 namespace transxssm {
 namespace {
@@ -38,13 +41,15 @@ struct Options {
   bool json = false;
 };
 
-// One operation at one shape. Bytes: what has to cross the memory bus; FLOPs and attention: of the scan only.
+// One operation at one shape. Bytes: what has to cross the memory bus; FLOPs and LibTorch's attention: of
+// scan and attention only.
 struct Figure {
   Json shape;
   std::string pass;
   bench::Timing timing;
   double bytes = 0;
   double flops = 0;
+  bool limited_by_flops = false;  // rather than by bytes
   std::optional<double> attention_ms;
 };
 
@@ -98,10 +103,60 @@ std::vector<Figure> scan_figures(const std::vector<ScanShape>& shapes, int repea
       figure.timing = bench::time_on_device(bench::ssd_work(s, pass), repeats);
       auto& yardstick = attention_ms[{s.batch, s.tokens, s.heads, pass}];
       if (yardstick == 0)
-        yardstick = bench::time_on_device(bench::attention_work(s, pass), repeats).median_ms;
+        yardstick = bench::time_on_device(bench::cudnn_attention_work(
+                                              {s.batch, s.tokens, s.heads, s.heads, bench::kWidth}, pass),
+                                          repeats)
+                        .median_ms;
       figure.attention_ms = yardstick;
       figures.push_back(figure);
     }
+  return figures;
+}
+
+std::vector<bench::AttentionShape> attention_shapes(const Options& options) {
+  std::vector<bench::AttentionShape> shapes;
+  if (options.shapes.empty()) {
+    shapes = {{8, 4096, 8, 8, 128},  {8, 4096, 16, 16, 128}, {4, 4096, 16, 16, 128},
+              {2, 16384, 8, 8, 128}, {8, 4096, 8, 2, 128},   {8, 4096, 16, 16, 64}};
+    if (!options.documents) shapes.push_back({8, 4096, 8, 8, 128, /*documents=*/true});
+  }
+  for (const std::string& text : options.shapes) {
+    const auto n = parse_shape(text, 5, "batch,tokens,heads,key heads,width");
+    expect_input(n[2] % n[3] == 0 && (n[4] == 64 || n[4] == 128),
+                 concat("--shape ", text, ": expected key heads that divide the heads, and width 64 or 128"));
+    expect_input(n[0] * n[1] * (n[2] + 2 * n[3]) * n[4] < int64_t{1} << 31,
+                 concat("--shape ", text, ": has 2^31 values or more"));
+    shapes.push_back({n[0], n[1], n[2], n[3], n[4]});
+  }
+  if (options.documents)
+    for (bench::AttentionShape& shape : shapes) shape.documents = true;
+  return shapes;
+}
+
+std::vector<Figure> attention_figures(const std::vector<bench::AttentionShape>& shapes, int repeats) {
+  std::vector<Figure> figures;
+  for (const bench::AttentionShape& s : shapes) {
+    Figure figure;
+    figure.shape = {{"batch", s.batch},       {"tokens", s.tokens}, {"heads", s.heads},
+                    {"kv_heads", s.kv_heads}, {"width", s.width},   {"documents", bench::document_count(s)}};
+    figure.limited_by_flops = true;
+    const auto time = [&](const char* pass_name, const bench::Workload& work) {
+      figure.pass = pass_name;
+      figure.timing = bench::time_on_device(work, repeats);
+      figures.push_back(figure);
+    };
+    for (const Pass pass : {Pass::forward, Pass::both}) {
+      figure.bytes = bench::attention_bytes(s, pass);
+      figure.flops = bench::attention_flops(s, pass);
+      figure.attention_ms = bench::time_on_device(bench::cudnn_attention_work(s, pass), repeats).median_ms;
+      if (pass == Pass::forward) {
+        time("forward", bench::attention_work(s, pass, true));
+        continue;
+      }
+      time("both", bench::attention_work(s, pass, false));
+      time("both, deterministic", bench::attention_work(s, pass, true));
+    }
+  }
   return figures;
 }
 
@@ -159,13 +214,17 @@ std::vector<Figure> stream_figures(const std::string& op, const std::vector<std:
 
 struct Report {
   std::string gpu;
-  std::string path;  // of the scan
+  std::string path;  // of the scan or of attention
   double copy_bytes_per_second = 0;
+  double peak_flops = 0;  // 0 where unknown
   std::vector<Figure> figures;
 };
 
+// By copies' bandwidth; where arithmetic is the limit, by the data sheet's dense bf16 peak.
 double floor_ms(const Report& report, const Figure& figure) {
-  return 1e3 * figure.bytes / report.copy_bytes_per_second;
+  const double moved = 1e3 * figure.bytes / report.copy_bytes_per_second;
+  if (!figure.limited_by_flops || report.peak_flops <= 0) return moved;
+  return std::max(moved, 1e3 * figure.flops / report.peak_flops);
 }
 
 std::string fixed(double value, int digits) {
@@ -176,7 +235,7 @@ std::string fixed(double value, int digits) {
 
 std::string shape_text(const Json& shape) {
   std::string text;
-  for (const char* key : {"batch", "tokens", "heads", "width"})
+  for (const char* key : {"batch", "tokens", "heads", "kv_heads", "width"})
     if (shape.contains(key)) text += concat(text.empty() ? "" : ", ", shape.at(key).get<int64_t>());
   return text;
 }
@@ -184,7 +243,7 @@ std::string shape_text(const Json& shape) {
 void print_report(const Report& report) {
   std::cout << report.gpu << ", " << utc_time() << ", commit " << kCommit << ", copies at "
             << fixed(report.copy_bytes_per_second * 1e-12, 2) << " TB/s\n";
-  if (!report.path.empty()) std::cout << "SSD scan: " << report.path << '\n';
+  if (!report.path.empty()) std::cout << "path: " << report.path << '\n';
   std::vector<Row> rows = {{"shape", "docs", "pass", "ms", "min", "max", "TB/s", "TFLOP/s", "of floor",
                             "attention ms", "ratio", "graph ms", "host ms"}};
   bool launch_bound = false;
@@ -242,6 +301,8 @@ std::function<std::vector<Figure>()> plan(const Options& options) {
   const int repeats = options.repeats;
   if (options.op == "ssd")
     return [shapes = scan_shapes(options), repeats] { return scan_figures(shapes, repeats); };
+  if (options.op == "attention")
+    return [shapes = attention_shapes(options), repeats] { return attention_figures(shapes, repeats); };
   if (options.op == "ssd_step")
     return [shapes = step_shapes(options), repeats] { return step_figures(shapes, repeats); };
   return [op = options.op, shapes = stream_shapes(options), repeats] {
@@ -254,6 +315,8 @@ void bench_ops(const Options& options) {
   Report report;
   report.gpu = bench::find_gpu();
   if (options.op == "ssd") report.path = bench::ssd_path();
+  if (options.op == "attention") report.path = bench::attention_path(/*deterministic=*/false);
+  report.peak_flops = choose_device(Device::cuda, ComputeDtype::bf16).peak_flops;
   report.copy_bytes_per_second = bench::copy_bytes_per_second(options.repeats);
   report.figures = measure();
   if (options.json)
@@ -272,14 +335,17 @@ void add_bench_command(CLI::App& app) {
   CLI::App* ops = verb->add_subcommand(
       "ops", "An operator against the memory bandwidth of the GPU, and against cuDNN attention");
   std::vector<std::string> names = bench::stream_ops();
-  names.insert(names.begin(), {"ssd", "ssd_step"});
-  ops->add_option("--op", options->op,
-                  "ssd: the scan; ssd_step: one decoded token; others: what mostly moves memory")
+  names.insert(names.begin(), {"ssd", "ssd_step", "attention"});
+  ops->add_option(
+         "--op", options->op,
+         "ssd: the scan; ssd_step: one decoded token; attention: with the rotation; others: what mostly "
+         "moves memory")
       ->required()
       ->check(CLI::IsMember(names));
   ops->add_option(
          "--shape", options->shapes,
-         "ssd: batch,tokens,heads; ssd_step: batch,heads; others: tokens,width (adamw, grad_norm: their "
+         "ssd: batch,tokens,heads; ssd_step: batch,heads; attention: batch,tokens,heads,key heads,width; "
+         "others: tokens,width (adamw, grad_norm: their "
          "product counts; cross_entropy: rows,vocabulary); may be repeated; default: shapes of the 320M and "
          "1.3B models")
       ->allow_extra_args(false);

@@ -29,7 +29,11 @@ void require_refused(const std::string& arguments, const std::string& says) {
 TEST_CASE("bench: bad arguments are refused before anything is measured") {
   require_refused("", "transxssm bench: needs a command. Valid are step, ops");
   require_refused("ops", "--op is required");
-  require_refused("ops --op attention", "--op");
+  require_refused("ops --op attend", "--op");
+  require_refused("ops --op attention --shape 8,4096,8", "expected batch,tokens,heads,key heads,width");
+  require_refused("ops --op attention --shape 8,4096,8,3,128", "expected key heads that divide the heads");
+  require_refused("ops --op attention --shape 8,4096,8,8,96", "width 64 or 128");
+  require_refused("ops --op attention --shape 64,65536,8,8,64", "has 2^31 values or more");
   for (const std::string shape :
        {"8,4096", "8,4096,16,1", "8,4096,0", "8,-1,16", "8;4096;16", "8,4096,16x", ","})
     require_refused("ops --op ssd --shape " + shape, "--shape " + shape + ": expected batch,tokens,heads");
@@ -46,6 +50,7 @@ TEST_CASE("bench: a machine without a GPU is told so") {
   if (std::filesystem::exists("/dev/nvidiactl")) return;
   require_refused("ops --op ssd", "an NVIDIA GPU");
   require_refused("ops --op ssd_step --json", "an NVIDIA GPU");
+  require_refused("ops --op attention --documents", "an NVIDIA GPU");
 }
 
 TEST_CASE("bench step: what it refuses") {
