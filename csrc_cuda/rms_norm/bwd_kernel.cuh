@@ -53,11 +53,14 @@ __global__ void __launch_bounds__(Layout::kThreads, kBackwardBlocksPerSm<Layout>
       if (row >= p.rows || Layout::column(i) >= p.d) continue;
       const int64_t at = row * p.d + Layout::column(i);
       const Float8 dy = to_values(dy_bits[i]), normed = to_values(normed_bits[i]);
-      Float8 d_normed = to_values(other_bits[i]);
+      Float8 d_normed = to_values(other_bits[i]), y;
 #pragma unroll
-      for (int j = 0; j < kVectorWidth; ++j)
+      for (int j = 0; j < kVectorWidth; ++j) {
         d_normed.x[j] += rstd * (dy.x[j] * w.of[i].x[j] - normed.x[j] * rstd * mean);
+        y.x[j] = normed.x[j] * rstd * w.of[i].x[j];
+      }
       store_vector(static_cast<__nv_bfloat16*>(p.d_normed) + at, d_normed);
+      if (p.y != nullptr) store_vector(static_cast<__nv_bfloat16*>(p.y) + at, y);
       if constexpr (kScaled) {
         const Float8 x = to_values(x_bits[i]);
 #pragma unroll

@@ -41,6 +41,7 @@ struct RmsNormBackwardParams {
   const float* rstd;    // [rows]
   void* d_normed;       // [rows, d]
   void* dx;             // [rows, d]: r ⊙ d_normed; null with r
+  void* y;              // [rows, d]: forward's y once more, bit for bit; or null
   float* partial_sums;  // [2, norm_parts(rows, d), d]: workspace
   float* dw;            // [d], added to; or null
   float* dr;            // [d], added to; or null

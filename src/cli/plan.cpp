@@ -70,9 +70,7 @@ void print_kept(const RunConfig& config, const ComputeDevice& device) {
     std::vector<Row> rows = {
         {concat("kept by each of ", count, mixer == MixerKind::ssd ? " SSD layers" : " attention layers"),
          "saved by", ""}};
-    const bool again = config.train.recompute == Recompute::full;
-    for (const KeptTensor& kept :
-         again ? kept_by_recomputed_block(config.model, shape) : kept_by_block(config.model, mixer, shape))
+    for (const KeptTensor& kept : kept_by_block(config.model, mixer, shape, config.train.recompute))
       rows.push_back({kept.name, kept.saved, format_bytes(static_cast<uint64_t>(kept.bytes))});
     std::cout << '\n';
     print_table(rows);

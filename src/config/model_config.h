@@ -14,7 +14,7 @@ enum class MixerKind { ssd, attention };
 enum class ResidualKind { learned, plain };
 enum class SsdInit { mamba2, published };
 enum class RopeScaling { none, linear, ntk, yarn, llama3 };
-enum class Recompute { none, full };  // a key under `train:`; the network carries it out
+enum class Recompute { none, selective, full };  // a key under `train:`; the network carries it out
 
 constexpr auto enum_names(ResidualKind) {
   return std::to_array<EnumName<ResidualKind>>(
@@ -31,7 +31,8 @@ constexpr auto enum_names(RopeScaling) {
                                                {RopeScaling::llama3, "llama3"}});
 }
 constexpr auto enum_names(Recompute) {
-  return std::to_array<EnumName<Recompute>>({{Recompute::none, "none"}, {Recompute::full, "full"}});
+  return std::to_array<EnumName<Recompute>>(
+      {{Recompute::none, "none"}, {Recompute::selective, "selective"}, {Recompute::full, "full"}});
 }
 
 struct LayersConfig {

@@ -89,7 +89,9 @@ void visit_fields(Self& self, Visitor&& visit) {
   visit(Field{.name = "deterministic", .doc = "The same bits in every run on the same device."},
         self.deterministic);
   visit(Field{.name = "recompute",
-              .doc = "full keeps only each block's input and computes the rest again in the backward pass."},
+              .doc = "selective keeps no normed values: the norms' backward pass writes them once more. full "
+                     "keeps only each block's input and computes the rest again. Both change memory and "
+                     "speed, not a bit of the result."},
         self.recompute);
   visit(Field{.name = "z_loss",
               .doc = "Weight of log²Z in the objective; the logged loss is without it.",

@@ -32,15 +32,18 @@ class AttentionMixer : public Mixer {
     }
   }
 
-  at::Tensor forward(const at::Tensor& u_btd, const ops::Documents& documents) const override {
-    const auto packed_btw = norm_qk(ops::linear(u_btd, qkv_proj_));
-    return ops::linear(ops::attention(dims_, packed_btw, rope_, documents, deterministic_), o_proj_);
+  const ParameterPtr& projection() const override { return qkv_proj_; }
+
+  at::Tensor forward(const at::Tensor& packed_btw, const ops::Documents& documents) const override {
+    const auto out = ops::attention(dims_, norm_qk(packed_btw), rope_, documents, deterministic_);
+    return ops::linear(out, o_proj_);
   }
 
-  at::Tensor forward_cached(const at::Tensor& u_btd, MixerCache& cache, int64_t position) const override {
-    const auto packed_btw = norm_qk(ops::linear(u_btd, qkv_proj_));
+  at::Tensor forward_cached(const at::Tensor& packed_btw, MixerCache& cache,
+                            int64_t position) const override {
     auto& own = static_cast<KeyValueCache&>(cache);
-    return ops::linear(ops::attention_cached(dims_, packed_btw, rope_, own.rows, position), o_proj_);
+    const auto out = ops::attention_cached(dims_, norm_qk(packed_btw), rope_, own.rows, position);
+    return ops::linear(out, o_proj_);
   }
 
   std::unique_ptr<MixerCache> make_cache(int64_t batch, int64_t max_tokens) const override {

@@ -2,15 +2,16 @@
 
 #include "core/nvtx.h"
 #include "model/packed_spec.h"
-#include "ops/linear.h"
-#include "ops/rms_norm.h"
 #include "ops/swiglu.h"
 
 namespace transxssm {
 
 Block::Block(const ModelConfig& config, const std::string& prefix, const ParameterTable& table,
-             std::unique_ptr<Mixer> mixer, ParameterPtr next_norm)
-    : eps_(config.norm_eps), mixer_(std::move(mixer)), next_norm_(std::move(next_norm)) {
+             std::unique_ptr<Mixer> mixer, ops::NormedInput normed)
+    : eps_(config.norm_eps),
+      normed_(normed),
+      mixer_(std::move(mixer)),
+      mixer_norm_(table.at(prefix + "pre_sequence_layernorm.weight")) {
   const bool has_mlp = config.intermediate_size > 0;
   if (config.residual == ResidualKind::learned) {
     mixer_residual_ = table.at(prefix + "post_sequence_residual.weight");
@@ -23,28 +24,28 @@ Block::Block(const ModelConfig& config, const std::string& prefix, const Paramet
   }
 }
 
-Stream Block::forward(const Stream& in, const ops::Documents& documents) const {
-  const auto mixed_btd = [&] {
-    const NvtxRange range("mixer");
-    return mixer_->forward(in.u_btd, documents);
-  }();
-  const NvtxRange range("rest of the block");
-  return finish(in.x_btd, mixed_btd);
+ops::Residual Block::forward(const ops::Residual& in, const ops::Documents& documents) const {
+  return finish(
+      mixed(in, [&](const at::Tensor& packed_btw) { return mixer_->forward(packed_btw, documents); }));
 }
 
-Stream Block::forward_cached(const Stream& in, MixerCache& cache, int64_t position) const {
-  return finish(in.x_btd, mixer_->forward_cached(in.u_btd, cache, position));
+ops::Residual Block::forward_cached(const ops::Residual& in, MixerCache& cache, int64_t position) const {
+  return finish(mixed(
+      in, [&](const at::Tensor& packed_btw) { return mixer_->forward_cached(packed_btw, cache, position); }));
 }
 
-Stream Block::finish(const at::Tensor& x_btd, const at::Tensor& mixed_btd) const {
-  if (!mlp_norm_) {
-    auto [x, u] = ops::residual_rms_norm(x_btd, mixed_btd, mixer_residual_, next_norm_, eps_);
-    return {x, u};
-  }
-  const auto [x, u] = ops::residual_rms_norm(x_btd, mixed_btd, mixer_residual_, mlp_norm_, eps_);
-  const auto mlp = ops::swiglu_linear(ops::linear(u, gate_up_proj_), down_proj_);
-  auto [x_out, u_out] = ops::residual_rms_norm(x, mlp, mlp_residual_, next_norm_, eps_);
-  return {x_out, u_out};
+template <class Mix>
+ops::Residual Block::mixed(const ops::Residual& in, Mix&& mix) const {
+  const NvtxRange range("mixer");
+  const auto [x, packed] = ops::residual_norm_linear(in, mixer_norm_, eps_, mixer_->projection(), normed_);
+  return {x, mix(packed), mixer_residual_};
+}
+
+ops::Residual Block::finish(const ops::Residual& in) const {
+  if (!mlp_norm_) return in;
+  const NvtxRange range("MLP");
+  const auto [x, gate_up] = ops::residual_norm_linear(in, mlp_norm_, eps_, gate_up_proj_, normed_);
+  return {x, ops::swiglu_linear(gate_up, down_proj_), mlp_residual_};
 }
 
 std::vector<ParameterSpec> block_specs(const ModelConfig& config, MixerKind mixer, const LayerInit& layer) {

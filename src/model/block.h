@@ -1,4 +1,4 @@
-// One block: mixer and MLP, each added to the residual stream and followed by the norm of what comes next.
+// One block: mixer and MLP, each of which reads the norm of the residual stream.
 #pragma once
 
 #include <memory>
@@ -12,33 +12,31 @@
 #include "core/parameter.h"
 #include "model/mixer.h"
 #include "ops/documents.h"
+#include "ops/norm_linear.h"
 
 namespace transxssm {
 
-// The residual stream x and its norm u = RMSNorm(x), the input of the next mixer, MLP or head. They travel
-// together because residual addition and norm are one operator.
-struct Stream {
-  at::Tensor x_btd;
-  at::Tensor u_btd;
-};
-
-// x = r₁ ⊙ x + Mixer(u);  u = RMSNorm(x);  x = r₂ ⊙ x + MLP(u);  u = RMSNorm_next(x)
+// x = r₁ ⊙ x + Mixer(RMSNorm(x));  x = r₂ ⊙ x + MLP(RMSNorm(x)). Blocks hand each other such a sum before it
+// is formed: residual addition, norm and the product that follows are one operator.
 class Block {
  public:
-  // `next_norm` is the first norm of the following block, or the final norm.
   Block(const ModelConfig& config, const std::string& prefix, const ParameterTable& table,
-        std::unique_ptr<Mixer> mixer, ParameterPtr next_norm);
+        std::unique_ptr<Mixer> mixer, ops::NormedInput normed);
 
-  Stream forward(const Stream& in, const ops::Documents& documents) const;
-  Stream forward_cached(const Stream& in, MixerCache& cache, int64_t position) const;
+  ops::Residual forward(const ops::Residual& in, const ops::Documents& documents) const;
+  ops::Residual forward_cached(const ops::Residual& in, MixerCache& cache, int64_t position) const;
   const Mixer& mixer() const { return *mixer_; }
+  const ParameterPtr& scale_out() const { return mlp_norm_ ? mlp_residual_ : mixer_residual_; }
 
  private:
-  Stream finish(const at::Tensor& x_btd, const at::Tensor& mixed_btd) const;
+  template <class Mix>
+  ops::Residual mixed(const ops::Residual& in, Mix&& mix) const;
+  ops::Residual finish(const ops::Residual& in) const;
 
   double eps_;
+  ops::NormedInput normed_;
   std::unique_ptr<Mixer> mixer_;
-  ParameterPtr next_norm_;
+  ParameterPtr mixer_norm_;
   ParameterPtr mixer_residual_, mlp_residual_;        // r₁, r₂ [D]; null with plain residuals
   ParameterPtr mlp_norm_, gate_up_proj_, down_proj_;  // null without an MLP
 };

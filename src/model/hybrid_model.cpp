@@ -52,11 +52,9 @@ HybridModel::HybridModel(const ModelConfig& config, const ParameterTable& table,
                                     : make_rope_table(config.rope, state_dim, options.max_positions, device);
 
   head_ = config.tie_word_embeddings ? embedding_ : table.at(kHead);
-  const auto first_norm_of = [&](size_t layer) {
-    return table.at(layer < mixers.size() ? layer_prefix(layer) + "pre_sequence_layernorm.weight"
-                                          : kFinalNorm);
-  };
-  first_norm_ = first_norm_of(0);
+  final_norm_ = table.at(kFinalNorm);
+  const auto normed =
+      options.recompute == Recompute::selective ? ops::NormedInput::rebuilt : ops::NormedInput::kept;
   for (size_t layer = 0; layer < mixers.size(); ++layer) {
     const std::string prefix = layer_prefix(layer);
     auto mixer =
@@ -64,24 +62,23 @@ HybridModel::HybridModel(const ModelConfig& config, const ParameterTable& table,
             ? make_ssd_mixer(config, prefix, table, config.ssd.rope ? &ssd_rope_ : nullptr, options.ssd_path)
             : make_attention_mixer(config, prefix, table, config.attention.rope ? &attention_rope_ : nullptr,
                                    options.deterministic, options.attention_path);
-    blocks_.emplace_back(config, prefix, table, std::move(mixer), first_norm_of(layer + 1));
+    blocks_.emplace_back(config, prefix, table, std::move(mixer), normed);
   }
 }
 
-Stream HybridModel::embed(const at::Tensor& tokens_bt) const {
-  const auto x_btd = ops::embedding(tokens_bt, embedding_);
-  return {x_btd, ops::rms_norm(x_btd, first_norm_, config_.norm_eps)};
+at::Tensor HybridModel::normed(const ops::Residual& last) const {
+  return ops::residual_rms_norm(last.x, last.branch, last.r, final_norm_, config_.norm_eps).second;
 }
 
 at::Tensor HybridModel::hidden(const at::Tensor& tokens_bt, const ops::Documents& documents) const {
   expect(tokens_bt.size(1) <= options_.max_positions,
          concat("a sequence of ", tokens_bt.size(1), " tokens is longer than the rotary table (",
                 options_.max_positions, " positions)"));
-  Stream stream = embed(tokens_bt);
+  ops::Residual stream{ops::embedding(tokens_bt, embedding_), {}, {}};
   for (const Block& block : blocks_)
     stream = options_.recompute == Recompute::full ? forward_with_recompute(block, stream, documents)
                                                    : block.forward(stream, documents);
-  return stream.u_btd;
+  return normed(stream);
 }
 
 at::Tensor HybridModel::loss(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,
@@ -124,11 +121,11 @@ at::Tensor HybridModel::decode(const at::Tensor& tokens_bt, DecodeState& state) 
   const int64_t tokens = tokens_bt.size(1);
   expect(state.position + tokens <= state.max_tokens,
          concat("decoding: ", state.position + tokens, " tokens exceed the ", state.max_tokens, " reserved"));
-  Stream stream = embed(tokens_bt);
+  ops::Residual stream{ops::embedding(tokens_bt, embedding_), {}, {}};
   for (size_t i = 0; i < blocks_.size(); ++i)
     stream = blocks_[i].forward_cached(stream, *state.caches[i], state.position);
   state.position += tokens;
-  return at::matmul(stream.u_btd.select(1, tokens - 1), head_->weight.t());
+  return at::matmul(normed(stream).select(1, tokens - 1), head_->weight.t());
 }
 
 }  // namespace transxssm

@@ -68,12 +68,12 @@ class HybridModel {
   at::Device device() const { return embedding_->weight.device(); }
 
  private:
-  Stream embed(const at::Tensor& tokens_bt) const;
+  at::Tensor normed(const ops::Residual& last) const;  // what the head reads
 
   ModelConfig config_;
   ModelOptions options_;
   ops::RopeTable attention_rope_, ssd_rope_;  // one set of frequencies; two tables only if the widths differ
-  ParameterPtr embedding_, head_, first_norm_;
+  ParameterPtr embedding_, head_, final_norm_;
   std::vector<Block> blocks_;
 };
 

@@ -38,11 +38,17 @@ class BlockTable {
     kept_.push_back({name, saved, bytes});
   }
 
-  // The block's input, or what follows its mixer: residual stream, and its norm for the next projection.
-  void stream(const std::string& place) {
-    wide("x " + place, config_.hidden_size, "residual_rms_norm");
-    wide("u " + place, config_.hidden_size, "linear");
-    f32("rstd " + place, 1, "residual_rms_norm");
+  // What a projection reads: the residual stream, and its norm unless that is rebuilt.
+  void stream(const std::string& place, bool keep_norm) {
+    wide("x " + place, config_.hidden_size, "residual_norm_linear");
+    if (keep_norm) wide("u " + place, config_.hidden_size, "residual_norm_linear");
+    f32("rstd " + place, 1, "residual_norm_linear");
+  }
+
+  // All that a block keeps whose forward pass is run again.
+  void inputs() {
+    wide("x before the block", config_.hidden_size, "recompute");
+    wide("branch before the block", config_.hidden_size, "recompute");
   }
 
   void ssd_mixer() {
@@ -135,40 +141,37 @@ int64_t loss_bytes(const ModelConfig& config, const ActivationShape& shape) {
 }  // namespace
 
 std::vector<KeptTensor> kept_by_block(const ModelConfig& config, MixerKind mixer,
-                                      const ActivationShape& shape) {
+                                      const ActivationShape& shape, Recompute recompute) {
   BlockTable block(config, shape);
+  if (recompute == Recompute::full) {
+    block.inputs();
+    return block.take();
+  }
+  const bool keep_norms = recompute == Recompute::none;
+  block.stream("before the mixer", keep_norms);
   if (mixer == MixerKind::ssd)
     block.ssd_mixer();
   else
     block.attention_mixer();
   if (config.intermediate_size > 0) {
-    block.stream("after the mixer");
+    block.stream("before the MLP", keep_norms);
     block.mlp();
   }
-  block.stream("after the block");
-  return block.take();
-}
-
-std::vector<KeptTensor> kept_by_recomputed_block(const ModelConfig& config, const ActivationShape& shape) {
-  BlockTable block(config, shape);
-  block.wide("x before the block", config.hidden_size, "recompute");
-  block.wide("u before the block", config.hidden_size, "recompute");
   return block.take();
 }
 
 ActivationMemory activation_memory(const ModelConfig& config, const ActivationShape& shape,
                                    Recompute recompute) {
   ActivationMemory memory;
-  const bool again = recompute == Recompute::full;
   for (const MixerKind mixer : layer_mixers(config)) {
-    const int64_t whole = sum(kept_by_block(config, mixer, shape));
-    const int64_t kept = again ? sum(kept_by_recomputed_block(config, shape)) : whole;
+    const int64_t kept = sum(kept_by_block(config, mixer, shape, recompute));
     (mixer == MixerKind::ssd ? memory.ssd_layers : memory.attention_layers) += kept;
-    memory.backward =
-        std::max(memory.backward, backward_of_block(config, mixer, shape) + (again ? whole : 0));
+    const int64_t again =
+        recompute == Recompute::full ? sum(kept_by_block(config, mixer, shape, Recompute::none)) : 0;
+    memory.backward = std::max(memory.backward, backward_of_block(config, mixer, shape) + again);
   }
   const int64_t tokens = shape.batch * shape.seq_len;
-  memory.embedding = tokens * (2 * config.hidden_size * shape.element + kF32);
+  memory.last_norm = tokens * (2 * config.hidden_size * shape.element + kF32);
   memory.loss = loss_bytes(config, shape);
   return memory;
 }

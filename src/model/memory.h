@@ -30,20 +30,17 @@ struct KeptTensor {
 };
 
 std::vector<KeptTensor> kept_by_block(const ModelConfig& config, MixerKind mixer,
-                                      const ActivationShape& shape);
-
-// Of a block whose forward pass is run again in backward (recompute: full).
-std::vector<KeptTensor> kept_by_recomputed_block(const ModelConfig& config, const ActivationShape& shape);
+                                      const ActivationShape& shape, Recompute recompute);
 
 struct ActivationMemory {
   int64_t attention_layers = 0, ssd_layers = 0;  // kept by all layers of a kind
-  int64_t embedding = 0;                         // first residual stream and norm
+  int64_t last_norm = 0;                         // residual stream and norm before the head
   int64_t loss = 0;                              // gradient of the last hidden state, one chunk of logits
   int64_t backward = 0;                          // gradients that pass through one block, and its workspaces
 
   // Loss and backward pass follow each other.
   int64_t peak() const {
-    return attention_layers + ssd_layers + embedding + (loss > backward ? loss : backward);
+    return attention_layers + ssd_layers + last_norm + (loss > backward ? loss : backward);
   }
 };
 

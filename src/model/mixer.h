@@ -26,11 +26,16 @@ class Mixer {
  public:
   virtual ~Mixer() = default;
 
-  // u_btd [B, T, D] → [B, T, D]; tokens see only their own document.
-  virtual at::Tensor forward(const at::Tensor& u_btd, const ops::Documents& documents) const = 0;
+  // The matrix that makes the packed input of forward from the normed stream. The block multiplies by it:
+  // norm and product are one operator.
+  virtual const ParameterPtr& projection() const = 0;
+
+  // packed_btw [B, T, W] → [B, T, D]; tokens see only their own document.
+  virtual at::Tensor forward(const at::Tensor& packed_btw, const ops::Documents& documents) const = 0;
 
   // Prefill and decode without gradients: the T tokens of each row continue one document at `position`.
-  virtual at::Tensor forward_cached(const at::Tensor& u_btd, MixerCache& cache, int64_t position) const = 0;
+  virtual at::Tensor forward_cached(const at::Tensor& packed_btw, MixerCache& cache,
+                                    int64_t position) const = 0;
   virtual std::unique_ptr<MixerCache> make_cache(int64_t batch, int64_t max_tokens) const = 0;
 };
 

@@ -11,40 +11,46 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 struct BlockCall : torch::CustomClassHolder {
-  BlockCall(const Block* called_block, ops::Documents call_documents)
-      : block(called_block), documents(std::move(call_documents)) {}
+  BlockCall(const Block* called_block, ParameterPtr scale, ops::Documents call_documents)
+      : block(called_block), r(std::move(scale)), documents(std::move(call_documents)) {}
   const Block* block;
+  ParameterPtr r;  // of what comes in
   ops::Documents documents;
 };
+using BlockCallPtr = c10::intrusive_ptr<BlockCall>;
 
 class RecomputedBlock : public torch::autograd::Function<RecomputedBlock> {
  public:
-  static variable_list forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& u,
-                               const c10::intrusive_ptr<BlockCall>& call) {
-    ctx->save_for_backward({x, u});
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& x,
+                               const std::optional<at::Tensor>& branch, const BlockCallPtr& call) {
+    const ops::Residual in{x, branch.value_or(at::Tensor()), call->r};
+    ctx->save_for_backward({in.x, in.branch});
     ctx->saved_data["call"] = c10::IValue::make_capsule(call);
-    auto out = call->block->forward({x, u}, call->documents);  // gradients are off inside a Function
-    return {out.x_btd, out.u_btd};
+    const auto out = call->block->forward(in, call->documents);  // gradients are off inside a Function
+    return {out.x, out.branch};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto saved = ctx->get_saved_variables();
     const auto call = c10::static_intrusive_pointer_cast<BlockCall>(ctx->saved_data["call"].toCapsule());
     const at::AutoGradMode with_gradients(true);
-    const Stream in{saved[0].detach().requires_grad_(), saved[1].detach().requires_grad_()};
-    const Stream out = call->block->forward(in, call->documents);
+    const auto leaf = [](const at::Tensor& t) { return t.defined() ? t.detach().requires_grad_() : t; };
+    const ops::Residual in{leaf(saved[0]), leaf(saved[1]), call->r};
+    const ops::Residual out = call->block->forward(in, call->documents);
     // Parameters' gradients are added by the operators themselves; only those of the inputs come back here.
-    torch::autograd::backward({out.x_btd, out.u_btd}, gradients);
-    return {in.x_btd.grad(), in.u_btd.grad(), at::Tensor()};
+    torch::autograd::backward({out.x, out.branch}, gradients);
+    return {in.x.grad(), in.branch.defined() ? in.branch.grad() : at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
-Stream forward_with_recompute(const Block& block, const Stream& in, const ops::Documents& documents) {
-  const auto call = c10::make_intrusive<BlockCall>(&block, documents);
-  const auto out = RecomputedBlock::apply(in.x_btd, in.u_btd, call);
-  return {out[0], out[1]};
+ops::Residual forward_with_recompute(const Block& block, const ops::Residual& in,
+                                     const ops::Documents& documents) {
+  const auto call = c10::make_intrusive<BlockCall>(&block, in.r, documents);
+  const std::optional<at::Tensor> branch = in.branch.defined() ? std::optional(in.branch) : std::nullopt;
+  const auto out = RecomputedBlock::apply(in.x, branch, call);
+  return {out[0], out[1], block.scale_out()};
 }
 
 }  // namespace transxssm

@@ -7,6 +7,7 @@
 namespace transxssm {
 
 // Same values and gradients as block.forward; only `in` is kept. `block` outlives the backward pass.
-Stream forward_with_recompute(const Block& block, const Stream& in, const ops::Documents& documents);
+ops::Residual forward_with_recompute(const Block& block, const ops::Residual& in,
+                                     const ops::Documents& documents);
 
 }  // namespace transxssm

@@ -46,21 +46,22 @@ class SsdMixer : public Mixer {
     if (config_.gate) gate_norm_ = get("norm.weight");
   }
 
-  at::Tensor forward(const at::Tensor& u_btd, const ops::Documents& documents) const override {
-    const auto packed_btw = ops::linear(u_btd, in_proj_);
+  const ParameterPtr& projection() const override { return in_proj_; }
+
+  at::Tensor forward(const at::Tensor& packed_btw, const ops::Documents& documents) const override {
     auto [scan_input, z_bti] = split(packed_btw);
     if (conv_weight_) scan_input = ops::causal_conv1d(scan_input, conv_weight_, conv_bias_, documents);
     const auto y = ops::ssd(dims_, norm_bc(scan_input), a_log_, dt_bias_, d_skip_, rope_, documents).y_btw;
     return project_out(y, z_bti);
   }
 
-  at::Tensor forward_cached(const at::Tensor& u_btd, MixerCache& cache, int64_t position) const override {
+  at::Tensor forward_cached(const at::Tensor& packed_btw, MixerCache& cache,
+                            int64_t position) const override {
     auto& own = static_cast<SsdCache&>(cache);
-    const int64_t batch = u_btd.size(0);
-    const int64_t tokens = u_btd.size(1);
-    const auto packed_btw = ops::linear(u_btd, in_proj_);
+    const int64_t batch = packed_btw.size(0);
+    const int64_t tokens = packed_btw.size(1);
     auto [scan_input, z_bti] = split(packed_btw);
-    const auto documents = ops::one_document_per_row(batch, tokens, u_btd.device(), position);
+    const auto documents = ops::one_document_per_row(batch, tokens, packed_btw.device(), position);
     if (conv_weight_) {
       const auto history = at::cat({own.conv_window_bkc, scan_input.narrow(2, 0, conv_channels(config_))}, 1);
       scan_input = ops::causal_conv1d(scan_input, conv_weight_, conv_bias_, documents, own.conv_window_bkc);

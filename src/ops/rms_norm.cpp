@@ -10,8 +10,7 @@
 #include "ops/accumulate_type.h"
 #include "ops/check_tensor.h"
 #include "ops/parameter_handle.h"
-#include "ops/reference/rms_norm.h"
-#include "ops/rms_norm_kernel.h"
+#include "ops/rms_norm_rows.h"
 
 namespace transxssm::ops {
 namespace {
@@ -19,25 +18,10 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// What backward of both passes on: gradients of the normed value and of the x that r scaled.
-RmsNormGradients norm_backward(const at::Tensor& dy, const at::Tensor& d_other, const at::Tensor& normed,
-                               const at::Tensor& x, const ParameterPtr& r, const ParameterPtr& w,
-                               const at::Tensor& rstd) {
-  if (dy.defined() && has_rms_norm_kernel(normed))
-    return rms_norm_kernel_bwd(dy, d_other, normed, x, r, w, rstd);
-  const at::Tensor d_normed =
-      dy.defined() ? reference::rms_norm_bwd(dy, normed, w->weight, rstd, d_other, w->grad) : d_other;
-  if (!r) return {d_normed, d_normed};
-  if (r->grad.defined())
-    r->grad.add_(at::mul(to_accumulate_type(d_normed), x).reshape({-1, x.size(-1)}).sum(0));
-  return {d_normed, at::mul(d_normed, r->weight).to(x.scalar_type())};
-}
-
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x,
                             const std::optional<at::Tensor>& /*weight*/, const ParameterPtr& w, double eps) {
-    const auto [y, rstd] = has_rms_norm_kernel(x) ? rms_norm_kernel_fwd(x, w->weight, eps)
-                                                  : reference::rms_norm_fwd(x, w->weight, eps);
+    const auto [sum, y, rstd] = residual_rms_norm_fwd(x, {}, {}, w->weight, eps);
     ctx->save_for_backward({x, rstd});
     ctx->saved_data["w"] = to_handle(w);
     return y;
@@ -46,24 +30,17 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const ParameterPtr w = from_handle(ctx->saved_data["w"]);
     const auto saved = ctx->get_saved_variables();
-    return {norm_backward(grads[0], {}, saved[0], {}, {}, w, saved[1]).d_normed, {}, {}, {}};
+    return {residual_rms_norm_bwd(grads[0], {}, saved[0], {}, {}, w, saved[1], false).dx, {}, {}, {}};
   }
 };
-
-ResidualRmsNormResult residual_forward(const at::Tensor& x, const at::Tensor& branch, const at::Tensor& r,
-                                       const at::Tensor& w, double eps) {
-  if (has_rms_norm_kernel(x)) return residual_rms_norm_kernel_fwd(x, branch, r, w, eps);
-  const at::Tensor sum = reference::scaled_residual(x, branch, r);
-  const auto [u, rstd] = reference::rms_norm_fwd(sum, w, eps);
-  return {sum, u, rstd};
-}
 
 struct ResidualRmsNorm : torch::autograd::Function<ResidualRmsNorm> {
   static variable_list forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& branch,
                                const std::optional<at::Tensor>& /*r_weight*/,
                                const std::optional<at::Tensor>& /*w_weight*/, const ParameterPtr& r,
                                const ParameterPtr& w, double eps) {
-    const auto [sum, u, rstd] = residual_forward(x, branch, r ? r->weight : at::Tensor(), w->weight, eps);
+    const auto [sum, u, rstd] =
+        residual_rms_norm_fwd(x, branch, r ? r->weight : at::Tensor(), w->weight, eps);
     ctx->save_for_backward({sum, rstd, r ? x : at::Tensor()});
     ctx->saved_data["r"] = to_handle(r);
     ctx->saved_data["w"] = to_handle(w);
@@ -75,8 +52,8 @@ struct ResidualRmsNorm : torch::autograd::Function<ResidualRmsNorm> {
     const ParameterPtr r = from_handle(ctx->saved_data["r"]);
     const ParameterPtr w = from_handle(ctx->saved_data["w"]);
     const auto saved = ctx->get_saved_variables();
-    const auto [d_sum, dx] = norm_backward(grads[1], grads[0], saved[0], saved[2], r, w, saved[1]);
-    return {dx, d_sum, {}, {}, {}, {}, {}};
+    const auto d = residual_rms_norm_bwd(grads[1], grads[0], saved[0], saved[2], r, w, saved[1], false);
+    return {d.dx, d.d_normed, {}, {}, {}, {}, {}};
   }
 };
 

@@ -64,7 +64,7 @@ ResidualRmsNormResult residual_rms_norm_kernel_fwd(const at::Tensor& x, const at
 
 RmsNormGradients rms_norm_kernel_bwd(const at::Tensor& dy, const at::Tensor& d_other,
                                      const at::Tensor& normed, const at::Tensor& x, const ParameterPtr& r,
-                                     const ParameterPtr& w, const at::Tensor& rstd) {
+                                     const ParameterPtr& w, const at::Tensor& rstd, bool rebuild) {
   const c10::DeviceGuard guard(dy.device());
   const auto contiguous = [](const at::Tensor& t) { return t.defined() ? t.contiguous() : t; };
   const at::Tensor dy_rows = contiguous(dy), other_rows = contiguous(d_other),
@@ -72,6 +72,7 @@ RmsNormGradients rms_norm_kernel_bwd(const at::Tensor& dy, const at::Tensor& d_o
   RmsNormGradients out;
   out.d_normed = at::empty(normed.sizes(), dy.options());
   out.dx = r ? at::empty(normed.sizes(), dy.options()) : out.d_normed;
+  if (rebuild) out.y = at::empty(normed.sizes(), dy.options());
   kernels::RmsNormBackwardParams p{};
   p.rows = row_count(normed);
   p.d = static_cast<int>(normed.size(-1));
@@ -85,6 +86,7 @@ RmsNormGradients rms_norm_kernel_bwd(const at::Tensor& dy, const at::Tensor& d_o
   p.rstd = rstd.const_data_ptr<float>();
   p.d_normed = out.d_normed.mutable_data_ptr();
   p.dx = r ? out.dx.mutable_data_ptr() : nullptr;
+  p.y = rebuild ? out.y.mutable_data_ptr() : nullptr;
   p.partial_sums = partial_sums.mutable_data_ptr<float>();
   p.dw = gradient_pointer(w);
   p.dr = gradient_pointer(r);

@@ -78,7 +78,7 @@ MemoryPlan plan_memory(const RunConfig& config, const ComputeDevice& device) {
   add("Adam's moments", static_cast<int64_t>(8 * elements));
   add("activations of SSD layers", activations.ssd_layers);
   add("activations of attention layers", activations.attention_layers);
-  add("activations of the embedding", activations.embedding);
+  add("activations of the last norm", activations.last_norm);
   add(loss_is_worst ? "loss" : "backward pass of a block",
       loss_is_worst ? activations.loss : activations.backward);
   add("libraries", static_cast<int64_t>(device.device.is_cuda() ? kGpuLibraries : kCpuLibraries));
@@ -89,16 +89,19 @@ std::optional<std::string> advice_to_fit(const RunConfig& config, const ComputeD
                                          uint64_t available) {
   if (plan_memory(config, device).peak() <= available) return std::nullopt;
   const auto as_it_is = largest_micro_batch(config, device, available);
-  RunConfig again = config;
-  again.train.recompute = Recompute::full;
-  const auto recomputed = largest_micro_batch(again, device, available);
-  const bool worth_it =
-      config.train.recompute != Recompute::full && recomputed && recomputed.value() > as_it_is.value_or(0);
   std::string advice;
   if (as_it_is) advice = "the largest that fits is " + sequences(*as_it_is);
-  if (worth_it)
-    advice += concat(advice.empty() ? "what fits is " : "; ", sequences(*recomputed),
-                     " with train.recompute: full");
+  int64_t most = as_it_is.value_or(0);
+  for (const auto& [recompute, name] : enum_names(Recompute{})) {  // from none to full
+    if (recompute <= config.train.recompute) continue;
+    RunConfig again = config;
+    again.train.recompute = recompute;
+    const int64_t count = largest_micro_batch(again, device, available).value_or(0);
+    if (count <= most) continue;
+    most = count;
+    advice +=
+        concat(advice.empty() ? "what fits is " : "; ", sequences(count), " with train.recompute: ", name);
+  }
   if (!advice.empty()) return advice;
   return "not even one sequence fits: shorten train.seq_len or choose a smaller model (model.hidden_size, "
          "model.num_layers, model.intermediate_size)";
@@ -137,6 +140,7 @@ StepPlan plan_step(const RunConfig& config, const ComputeDevice& device) {
   double attention = 0, values = 4 * static_cast<double>(m.vocab_size);  // values moved, a token
   for (const MixerKind mixer : layer_mixers(m)) {
     values += 20 * d + 9 * f;  // two norms with residual and SwiGLU, forward and backward
+    if (config.train.recompute == Recompute::selective) values += 2 * d;
     if (mixer == MixerKind::attention)
       attention += 12 * width * keys;
     else

@@ -23,15 +23,21 @@ int64_t sum(const std::vector<KeptTensor>& kept) {
 TEST_CASE("memory: a block of TransXSSM keeps its streams, packed projections, states and outputs") {
   const ModelConfig model;  // 320M: width 1024, 8 heads, MLP 2048
   const int64_t stream = 2 * 1024, mlp = 2 * 2048, packed = 3 * 1024 + 8, states = 8 * 128;
-  REQUIRE(sum(kept_by_block(model, MixerKind::ssd, kShape)) ==
+  REQUIRE(sum(kept_by_block(model, MixerKind::ssd, kShape, Recompute::none)) ==
           kTokens * (2 * (2 * stream + mlp + packed + 1024 + states) + 2 * 4));
-  REQUIRE(sum(kept_by_block(model, MixerKind::attention, kShape)) ==
+  REQUIRE(sum(kept_by_block(model, MixerKind::attention, kShape, Recompute::none)) ==
           kTokens * (2 * (2 * stream + mlp + 3 * 1024 + 1024) + 8 * 4 + 2 * 4));
+}
+
+TEST_CASE("memory: selective recompute keeps two tensors of the stream's width less a layer") {
+  const ModelConfig model;
+  const auto none = activation_memory(model, kShape, Recompute::none);
+  const auto selective = activation_memory(model, kShape, Recompute::selective);
+  REQUIRE(none.peak() - selective.peak() == 32 * kTokens * 2 * 2 * 1024);
 }
 
 TEST_CASE("memory: recompute keeps the inputs of blocks and runs one block at a time") {
   const ModelConfig model;
-  REQUIRE(sum(kept_by_recomputed_block(model, kShape)) == kTokens * 2 * 2 * 1024);
   const auto kept = activation_memory(model, kShape, Recompute::none);
   const auto recomputed = activation_memory(model, kShape, Recompute::full);
   REQUIRE(recomputed.ssd_layers == 28 * kTokens * 2 * 2 * 1024);
@@ -51,7 +57,9 @@ TEST_CASE("memory: twice the sequences keep twice as much; f32 twice of bf16's t
 
 TEST_CASE("memory: parts that are configured are counted") {
   ModelConfig model;
-  const auto bytes = [&](MixerKind mixer) { return sum(kept_by_block(model, mixer, kShape)); };
+  const auto bytes = [&](MixerKind mixer) {
+    return sum(kept_by_block(model, mixer, kShape, Recompute::none));
+  };
   const int64_t plain_ssd = bytes(MixerKind::ssd), plain_attention = bytes(MixerKind::attention);
   model.ssd.conv_width = 4;
   const int64_t convolved = bytes(MixerKind::ssd);

@@ -46,7 +46,8 @@ TEST_CASE("norm kernels: write their outputs and nothing else", "[ops][cuda]") {
   const at::Tensor x = on_gpu({rows, width}, 1), branch = on_gpu({rows, width}, 2),
                    dy = on_gpu({rows, width}, 3);
   const at::Tensor r = on_gpu({width}, 4, at::kFloat), w = on_gpu({width}, 5, at::kFloat);
-  const at::Tensor sum = out(), y = out(), d_normed = out(), dx = out(), rstd = guarded.make({rows}, f32);
+  const at::Tensor sum = out(), y = out(), d_normed = out(), dx = out(), y_again = out(),
+                   rstd = guarded.make({rows}, f32);
   const at::Tensor dw = guarded.make({width}, f32), dr = guarded.make({width}, f32);
   const at::Tensor partial = guarded.make({2, kernels::norm_parts(rows, width), width}, f32);
   kernels::rms_norm_forward({x.const_data_ptr(), branch.const_data_ptr(), r.const_data_ptr<float>(),
@@ -56,12 +57,13 @@ TEST_CASE("norm kernels: write their outputs and nothing else", "[ops][cuda]") {
   kernels::rms_norm_backward(
       {dy.const_data_ptr(), nullptr, sum.const_data_ptr(), x.const_data_ptr(), r.const_data_ptr<float>(),
        w.const_data_ptr<float>(), rstd.const_data_ptr<float>(), d_normed.mutable_data_ptr(),
-       dx.mutable_data_ptr(), partial.mutable_data_ptr<float>(), dw.mutable_data_ptr<float>(),
-       dr.mutable_data_ptr<float>(), rows, static_cast<int>(width)},
+       dx.mutable_data_ptr(), y_again.mutable_data_ptr(), partial.mutable_data_ptr<float>(),
+       dw.mutable_data_ptr<float>(), dr.mutable_data_ptr<float>(), rows, static_cast<int>(width)},
       ops::current_stream(x));
   REQUIRE(guarded.intact());
   for (const at::Tensor& written : {sum, y, d_normed, dx, rstd, partial})
     REQUIRE(written.ne(-12288).all().item<bool>());
+  REQUIRE(same_bits(y_again, y));
 }
 
 TEST_CASE("gated norm kernels: read and write columns of wider rows, and nothing else", "[ops][cuda]") {

@@ -35,7 +35,7 @@ TEST_CASE("CUDA graphs: captured steps train to the same bits as plain ones", "[
   const std::string architecture =
       GENERATE("transxssm", "transformer", "mamba2", "hybrid-plain", "everything");
   const bool wide = GENERATE(false, true);
-  const Recompute recompute = GENERATE(Recompute::none, Recompute::full);
+  const Recompute recompute = GENERATE(Recompute::none, Recompute::selective, Recompute::full);
   CAPTURE(architecture, wide);
   auto config = tiny.config("run", architecture);
   config.train.recompute = recompute;

@@ -17,8 +17,12 @@ namespace transxssm::ops::reference {
 RmsNormResult rms_norm_fwd(const at::Tensor& x, const at::Tensor& w, double eps) {
   const at::Tensor norm = at::linalg_vector_norm(x, 2, -1, /*keepdim=*/true, accumulate_type(x));
   const at::Tensor rstd = (norm.square() / x.size(-1) + eps).rsqrt();
+  return {rms_normed(x, w, rstd), rstd};
+}
+
+at::Tensor rms_normed(const at::Tensor& x, const at::Tensor& w, const at::Tensor& rstd) {
   at::Tensor y = at::empty(x.sizes(), x.options());
-  return {at::mul_out(y, x * rstd, w), rstd};
+  return at::mul_out(y, x * rstd, w);
 }
 
 at::Tensor rms_norm_bwd(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& w,

@@ -13,6 +13,9 @@ struct RmsNormResult {
 // x [..., D], w [D].
 RmsNormResult rms_norm_fwd(const at::Tensor& x, const at::Tensor& w, double eps);
 
+// rms_norm_fwd's y once more, bit for bit.
+at::Tensor rms_normed(const at::Tensor& x, const at::Tensor& w, const at::Tensor& rstd);
+
 // Returns dx + `dx_other` (left out when undefined), like x, rounded once. dw is added to `dw` [D] unless
 // undefined.
 at::Tensor rms_norm_bwd(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& w,
