@@ -49,16 +49,16 @@ __device__ inline Float8 rounded_to_bf16(Float8 v) {
   return v;
 }
 
-// Rounds to nearest even.
+// Rounds to nearest even. In inline assembly, since the compiler may cut a 16-byte store in four, which write
+// parts of a sector each.
 __device__ inline void store_vector(__nv_bfloat16* p, const Float8& v) {
-  union {
-    __nv_bfloat162 pair[kVectorWidth / 2];
-    uint4 bits;
-  } packed;
+  unsigned pair[kVectorWidth / 2];
 #pragma unroll
   for (int i = 0; i < kVectorWidth / 2; ++i)
-    packed.pair[i] = __floats2bfloat162_rn(v.x[2 * i], v.x[2 * i + 1]);
-  *reinterpret_cast<uint4*>(p) = packed.bits;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair[i]) : "f"(v.x[2 * i + 1]), "f"(v.x[2 * i]));
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(p)), "r"(pair[0]),
+               "r"(pair[1]), "r"(pair[2]), "r"(pair[3])
+               : "memory");
 }
 
 }  // namespace transxssm::kernels
