@@ -33,14 +33,12 @@ struct RmsNormForwardParams {
 
 struct RmsNormBackwardParams {
   const void* dy;       // [rows, d]
-  const void* d_other;  // [rows, d]: what comes to the normed value from elsewhere, or null
+  const void* d_other;  // [rows, d]: gradient of r ⊙ normed, which goes on beside y; or null
   const void* normed;   // [rows, d]: what was normed
-  const void* x;        // [rows, d]: what r scales; null with r
   const float* r;       // [d], or null for 1
   const float* w;       // [d]
   const float* rstd;    // [rows]
   void* d_normed;       // [rows, d]
-  void* dx;             // [rows, d]: r ⊙ d_normed; null with r
   void* y;              // [rows, d]: forward's y once more, bit for bit; or null
   float* partial_sums;  // [2, norm_parts(rows, d), d]: workspace
   float* dw;            // [d], added to; or null

@@ -80,15 +80,14 @@ std::vector<StreamCase> rms_norm(const Size& s) {
   });
 }
 
-// Backward reads the gradients of both results, the normed sum and x, and writes dx and the branch's
-// gradient.
+// Backward reads the gradients of both results and the normed sum, and writes that of the sum.
 std::vector<StreamCase> residual_rms_norm(const Size& s) {
   const std::vector<int64_t> shape{s.tokens, s.width};
   const auto run = [r = vector_parameter(s.width), w = vector_parameter(s.width)](const auto& x) {
-    const auto [sum, u] = ops::residual_rms_norm(x[0], x[1], r, w, kEps);
-    return std::vector{sum, u};
+    const auto [sum, u] = ops::residual_rms_norm({{x[0], r}, x[1]}, w, kEps, r);
+    return std::vector{sum.x, u};
   };
-  return passes(s, {shape, shape}, {shape, shape}, 4, 4 + 6, run);
+  return passes(s, {shape, shape}, {shape, shape}, 4, 4 + 4, run);
 }
 
 std::vector<StreamCase> gated_rms_norm(const Size& s) {

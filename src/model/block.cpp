@@ -37,15 +37,17 @@ ops::Residual Block::forward_cached(const ops::Residual& in, MixerCache& cache, 
 template <class Mix>
 ops::Residual Block::mixed(const ops::Residual& in, Mix&& mix) const {
   const NvtxRange range("mixer");
-  const auto [x, packed] = ops::residual_norm_linear(in, mixer_norm_, eps_, mixer_->projection(), normed_);
-  return {x, mix(packed), mixer_residual_};
+  const auto [stream, packed] =
+      ops::residual_norm_linear(in, mixer_norm_, eps_, mixer_residual_, mixer_->projection(), normed_);
+  return {stream, mix(packed)};
 }
 
 ops::Residual Block::finish(const ops::Residual& in) const {
   if (!mlp_norm_) return in;
   const NvtxRange range("MLP");
-  const auto [x, gate_up] = ops::residual_norm_linear(in, mlp_norm_, eps_, gate_up_proj_, normed_);
-  return {x, ops::swiglu_linear(gate_up, down_proj_), mlp_residual_};
+  const auto [stream, gate_up] =
+      ops::residual_norm_linear(in, mlp_norm_, eps_, mlp_residual_, gate_up_proj_, normed_);
+  return {stream, ops::swiglu_linear(gate_up, down_proj_)};
 }
 
 std::vector<ParameterSpec> block_specs(const ModelConfig& config, MixerKind mixer, const LayerInit& layer) {

@@ -26,7 +26,9 @@ class Block {
   ops::Residual forward(const ops::Residual& in, const ops::Documents& documents) const;
   ops::Residual forward_cached(const ops::Residual& in, MixerCache& cache, int64_t position) const;
   const Mixer& mixer() const { return *mixer_; }
-  const ParameterPtr& scale_out() const { return mlp_norm_ ? mlp_residual_ : mixer_residual_; }
+  const ParameterPtr& scale_out() const {
+    return mlp_norm_ ? mlp_residual_ : mixer_residual_;
+  }  // r of forward
 
  private:
   template <class Mix>

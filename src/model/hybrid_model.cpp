@@ -67,14 +67,14 @@ HybridModel::HybridModel(const ModelConfig& config, const ParameterTable& table,
 }
 
 at::Tensor HybridModel::normed(const ops::Residual& last) const {
-  return ops::residual_rms_norm(last.x, last.branch, last.r, final_norm_, config_.norm_eps).second;
+  return ops::residual_rms_norm(last, final_norm_, config_.norm_eps, /*r_out=*/{}).second;
 }
 
 at::Tensor HybridModel::hidden(const at::Tensor& tokens_bt, const ops::Documents& documents) const {
   expect(tokens_bt.size(1) <= options_.max_positions,
          concat("a sequence of ", tokens_bt.size(1), " tokens is longer than the rotary table (",
                 options_.max_positions, " positions)"));
-  ops::Residual stream{ops::embedding(tokens_bt, embedding_), {}, {}};
+  ops::Residual stream{{ops::embedding(tokens_bt, embedding_), {}}, {}};
   for (const Block& block : blocks_)
     stream = options_.recompute == Recompute::full ? forward_with_recompute(block, stream, documents)
                                                    : block.forward(stream, documents);
@@ -121,7 +121,7 @@ at::Tensor HybridModel::decode(const at::Tensor& tokens_bt, DecodeState& state) 
   const int64_t tokens = tokens_bt.size(1);
   expect(state.position + tokens <= state.max_tokens,
          concat("decoding: ", state.position + tokens, " tokens exceed the ", state.max_tokens, " reserved"));
-  ops::Residual stream{ops::embedding(tokens_bt, embedding_), {}, {}};
+  ops::Residual stream{{ops::embedding(tokens_bt, embedding_), {}}, {}};
   for (size_t i = 0; i < blocks_.size(); ++i)
     stream = blocks_[i].forward_cached(stream, *state.caches[i], state.position);
   state.position += tokens;

@@ -23,11 +23,11 @@ class RecomputedBlock : public torch::autograd::Function<RecomputedBlock> {
  public:
   static variable_list forward(AutogradContext* ctx, const at::Tensor& x,
                                const std::optional<at::Tensor>& branch, const BlockCallPtr& call) {
-    const ops::Residual in{x, branch.value_or(at::Tensor()), call->r};
-    ctx->save_for_backward({in.x, in.branch});
+    const ops::Residual in{{x, call->r}, branch.value_or(at::Tensor())};
+    ctx->save_for_backward({x, in.branch});
     ctx->saved_data["call"] = c10::IValue::make_capsule(call);
     const auto out = call->block->forward(in, call->documents);  // gradients are off inside a Function
-    return {out.x, out.branch};
+    return {out.stream.x, out.branch};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
@@ -35,11 +35,11 @@ class RecomputedBlock : public torch::autograd::Function<RecomputedBlock> {
     const auto call = c10::static_intrusive_pointer_cast<BlockCall>(ctx->saved_data["call"].toCapsule());
     const at::AutoGradMode with_gradients(true);
     const auto leaf = [](const at::Tensor& t) { return t.defined() ? t.detach().requires_grad_() : t; };
-    const ops::Residual in{leaf(saved[0]), leaf(saved[1]), call->r};
+    const ops::Residual in{{leaf(saved[0]), call->r}, leaf(saved[1])};
     const ops::Residual out = call->block->forward(in, call->documents);
     // Parameters' gradients are added by the operators themselves; only those of the inputs come back here.
-    torch::autograd::backward({out.x, out.branch}, gradients);
-    return {in.x.grad(), in.branch.defined() ? in.branch.grad() : at::Tensor(), at::Tensor()};
+    torch::autograd::backward({out.stream.x, out.branch}, gradients);
+    return {in.stream.x.grad(), in.branch.defined() ? in.branch.grad() : at::Tensor(), at::Tensor()};
   }
 };
 
@@ -47,10 +47,10 @@ class RecomputedBlock : public torch::autograd::Function<RecomputedBlock> {
 
 ops::Residual forward_with_recompute(const Block& block, const ops::Residual& in,
                                      const ops::Documents& documents) {
-  const auto call = c10::make_intrusive<BlockCall>(&block, in.r, documents);
+  const auto call = c10::make_intrusive<BlockCall>(&block, in.stream.r, documents);
   const std::optional<at::Tensor> branch = in.branch.defined() ? std::optional(in.branch) : std::nullopt;
-  const auto out = RecomputedBlock::apply(in.x, branch, call);
-  return {out[0], out[1], block.scale_out()};
+  const auto out = RecomputedBlock::apply(in.stream.x, branch, call);
+  return {{out[0], block.scale_out()}, out[1]};
 }
 
 }  // namespace transxssm

@@ -21,7 +21,7 @@ using torch::autograd::variable_list;
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x,
                             const std::optional<at::Tensor>& /*weight*/, const ParameterPtr& w, double eps) {
-    const auto [sum, y, rstd] = residual_rms_norm_fwd(x, {}, {}, w->weight, eps);
+    const auto [sum, y, rstd] = residual_rms_norm_fwd({{x, {}}, {}}, w->weight, eps);
     ctx->save_for_backward({x, rstd});
     ctx->saved_data["w"] = to_handle(w);
     return y;
@@ -30,30 +30,31 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const ParameterPtr w = from_handle(ctx->saved_data["w"]);
     const auto saved = ctx->get_saved_variables();
-    return {residual_rms_norm_bwd(grads[0], {}, saved[0], {}, {}, w, saved[1], false).dx, {}, {}, {}};
+    return {residual_rms_norm_bwd(grads[0], {}, saved[0], {}, w, saved[1], false).d_normed, {}, {}, {}};
   }
 };
 
 struct ResidualRmsNorm : torch::autograd::Function<ResidualRmsNorm> {
-  static variable_list forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& branch,
-                               const std::optional<at::Tensor>& /*r_weight*/,
-                               const std::optional<at::Tensor>& /*w_weight*/, const ParameterPtr& r,
-                               const ParameterPtr& w, double eps) {
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& x,
+                               const std::optional<at::Tensor>& branch,
+                               const std::optional<at::Tensor>& /*w_weight*/,
+                               const std::optional<at::Tensor>& /*r_out_weight*/, const ParameterPtr& r,
+                               const ParameterPtr& w, double eps, const ParameterPtr& r_out) {
     const auto [sum, u, rstd] =
-        residual_rms_norm_fwd(x, branch, r ? r->weight : at::Tensor(), w->weight, eps);
-    ctx->save_for_backward({sum, rstd, r ? x : at::Tensor()});
-    ctx->saved_data["r"] = to_handle(r);
+        residual_rms_norm_fwd({{x, r}, branch.value_or(at::Tensor())}, w->weight, eps);
+    ctx->save_for_backward({sum, rstd});
     ctx->saved_data["w"] = to_handle(w);
+    ctx->saved_data["r_out"] = to_handle(r_out);
+    ctx->saved_data["has_branch"] = branch.has_value();
     ctx->set_materialize_grads(false);
     return {sum, u};
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const ParameterPtr r = from_handle(ctx->saved_data["r"]);
-    const ParameterPtr w = from_handle(ctx->saved_data["w"]);
+    const ParameterPtr w = from_handle(ctx->saved_data["w"]), r_out = from_handle(ctx->saved_data["r_out"]);
     const auto saved = ctx->get_saved_variables();
-    const auto d = residual_rms_norm_bwd(grads[1], grads[0], saved[0], saved[2], r, w, saved[1], false);
-    return {d.dx, d.d_normed, {}, {}, {}, {}, {}};
+    const auto d = residual_rms_norm_bwd(grads[1], grads[0], saved[0], r_out, w, saved[1], false).d_normed;
+    return {d, ctx->saved_data["has_branch"].toBool() ? d : at::Tensor(), {}, {}, {}, {}, {}, {}};
   }
 };
 
@@ -97,15 +98,12 @@ at::Tensor rms_norm(const at::Tensor& x, const ParameterPtr& w, double eps) {
   return RmsNorm::apply(x, graph_leaf(w), w, eps);
 }
 
-std::pair<at::Tensor, at::Tensor> residual_rms_norm(const at::Tensor& x, const at::Tensor& branch,
-                                                    const ParameterPtr& r, const ParameterPtr& w,
-                                                    double eps) {
-  expect_shape("residual_rms_norm weight", w->weight, {x.size(-1)});
-  expect_shape("residual_rms_norm branch", branch, x.sizes());
-  expect_dtype("residual_rms_norm branch", branch, x.scalar_type());
-  if (r) expect_shape("residual_rms_norm scale", r->weight, {x.size(-1)});
-  const auto out = ResidualRmsNorm::apply(x, branch, graph_leaf(r), graph_leaf(w), r, w, eps);
-  return {out[0], out[1]};
+std::pair<Stream, at::Tensor> residual_rms_norm(const Residual& in, const ParameterPtr& w, double eps,
+                                                const ParameterPtr& r_out) {
+  check_residual(in, w, r_out);
+  const auto out = ResidualRmsNorm::apply(in.stream.x, given(in.branch), graph_leaf(w), graph_leaf(r_out),
+                                          in.stream.r, w, eps, r_out);
+  return {{out[0], r_out}, out[1]};
 }
 
 at::Tensor gated_rms_norm(const at::Tensor& y, const at::Tensor& z, const ParameterPtr& w, double eps) {

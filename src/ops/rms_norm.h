@@ -14,11 +14,24 @@ namespace transxssm::ops {
 // Statistics in f32 (f64 for f64). Differentiable in x and w.
 at::Tensor rms_norm(const at::Tensor& x, const ParameterPtr& w, double eps);
 
-// The step between two halves of a block: x' = r ⊙ x + branch, u = rms_norm(x', w). r [D] f32, null for r
-// = 1. x, branch [..., D] alike; the sum is formed in f32, u from its stored (rounded) value. Returns {x',
-// u}. Differentiable in x, branch, r and w.
-std::pair<at::Tensor, at::Tensor> residual_rms_norm(const at::Tensor& x, const at::Tensor& branch,
-                                                    const ParameterPtr& r, const ParameterPtr& w, double eps);
+// The residual stream between two halves of a block: stands for r ⊙ x, of which x is stored. Autograd's
+// gradient of `x` is that of r ⊙ x: the norm of x multiplies it by r and forms r's gradient on the way, so
+// that neither product takes a pass of its own.
+struct Stream {
+  at::Tensor x;    // [..., D]
+  ParameterPtr r;  // [D] f32, null for 1
+};
+
+// Stream and what a half of a block adds to it, not yet added up: r ⊙ x + branch.
+struct Residual {
+  Stream stream;
+  at::Tensor branch;  // like x; undefined for none
+};
+
+// x' = r ⊙ x + branch, u = rms_norm(x', w). The sum is formed in f32, u from its stored (rounded) value.
+// Returns {x' to be read as r_out ⊙ x', u}. Differentiable in r ⊙ x, branch, r_out and w.
+std::pair<Stream, at::Tensor> residual_rms_norm(const Residual& in, const ParameterPtr& w, double eps,
+                                                const ParameterPtr& r_out);
 
 // Mamba-2's output norm: rms_norm(y ⊙ silu(z), w). y, z [..., D] alike (z may be a strided view), w [D].
 // Differentiable in y, z and w.

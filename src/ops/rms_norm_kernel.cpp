@@ -63,15 +63,14 @@ ResidualRmsNormResult residual_rms_norm_kernel_fwd(const at::Tensor& x, const at
 }
 
 RmsNormGradients rms_norm_kernel_bwd(const at::Tensor& dy, const at::Tensor& d_other,
-                                     const at::Tensor& normed, const at::Tensor& x, const ParameterPtr& r,
-                                     const ParameterPtr& w, const at::Tensor& rstd, bool rebuild) {
+                                     const at::Tensor& normed, const ParameterPtr& r, const ParameterPtr& w,
+                                     const at::Tensor& rstd, bool rebuild) {
   const c10::DeviceGuard guard(dy.device());
   const auto contiguous = [](const at::Tensor& t) { return t.defined() ? t.contiguous() : t; };
   const at::Tensor dy_rows = contiguous(dy), other_rows = contiguous(d_other),
-                   normed_rows = contiguous(normed), x_rows = r ? contiguous(x) : at::Tensor();
+                   normed_rows = contiguous(normed);
   RmsNormGradients out;
   out.d_normed = at::empty(normed.sizes(), dy.options());
-  out.dx = r ? at::empty(normed.sizes(), dy.options()) : out.d_normed;
   if (rebuild) out.y = at::empty(normed.sizes(), dy.options());
   kernels::RmsNormBackwardParams p{};
   p.rows = row_count(normed);
@@ -80,12 +79,10 @@ RmsNormGradients rms_norm_kernel_bwd(const at::Tensor& dy, const at::Tensor& d_o
   p.dy = dy_rows.const_data_ptr();
   p.d_other = pointer(other_rows);
   p.normed = normed_rows.const_data_ptr();
-  p.x = pointer(x_rows);
   p.r = r ? r->weight.const_data_ptr<float>() : nullptr;
   p.w = w->weight.const_data_ptr<float>();
   p.rstd = rstd.const_data_ptr<float>();
   p.d_normed = out.d_normed.mutable_data_ptr();
-  p.dx = r ? out.dx.mutable_data_ptr() : nullptr;
   p.y = rebuild ? out.y.mutable_data_ptr() : nullptr;
   p.partial_sums = partial_sums.mutable_data_ptr<float>();
   p.dw = gradient_pointer(w);

@@ -27,15 +27,13 @@ ResidualRmsNormResult residual_rms_norm_kernel_fwd(const at::Tensor& x, const at
 
 struct RmsNormGradients {
   at::Tensor d_normed;  // of what was normed
-  at::Tensor dx;        // r ⊙ d_normed, the same tensor without r
   at::Tensor y;         // the forward pass's y once more, bit for bit; undefined unless asked for
 };
 
-// `d_other`: what comes to the normed value from elsewhere, or undefined. x is read with r only. Gradients of
-// the parameters are added to theirs.
+// `d_other`: gradient of r ⊙ normed, or undefined. Gradients of the parameters are added to theirs.
 RmsNormGradients rms_norm_kernel_bwd(const at::Tensor& dy, const at::Tensor& d_other,
-                                     const at::Tensor& normed, const at::Tensor& x, const ParameterPtr& r,
-                                     const ParameterPtr& w, const at::Tensor& rstd, bool rebuild);
+                                     const at::Tensor& normed, const ParameterPtr& r, const ParameterPtr& w,
+                                     const at::Tensor& rstd, bool rebuild);
 
 bool has_gated_rms_norm_kernel(const at::Tensor& y);  // as above, a width of at most 4096
 

@@ -1,6 +1,9 @@
 // The RMSNorm operators and SwiGLU: literal formulas and arguments, shared by the CPU and CUDA tests.
 #pragma once
 
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "ops/parameter_handle.h"
 #include "ops/rms_norm.h"
 #include "ops/swiglu.h"
 #include "support/op_case.h"
@@ -25,21 +28,58 @@ inline OpCase rms_norm_case(int64_t rows, int64_t width) {
           {f64_parameter("weight", {width}, 2)}};
 }
 
-// Both results carry a gradient, as in a block. Without `scaled`, r is null.
+// The scale of a stream that comes in: a constant, since its gradient is the affair of whoever made the
+// stream.
+inline ParameterPtr scale_in(const at::Tensor& x) {
+  const auto dtype = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  return c10::make_intrusive<Parameter>("r", f64_tensor({x.size(-1)}, 4).to(x.device(), dtype), at::Tensor());
+}
+
+// From a plain tensor to a stream and back: ops/rms_norm.h says which gradient a stream carries.
+struct StreamOf : torch::autograd::Function<StreamOf> {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x,
+                            const ParameterPtr& r) {
+    ctx->saved_data["r"] = ops::to_handle(r);
+    return x.clone();
+  }
+  static Tensors backward(torch::autograd::AutogradContext* ctx, const Tensors& grads) {
+    const ParameterPtr r = ops::from_handle(ctx->saved_data["r"]);
+    return {r ? (grads[0] * r->weight).to(grads[0].scalar_type()) : grads[0], {}};
+  }
+};
+
+struct ValueOf : torch::autograd::Function<ValueOf> {
+  static at::Tensor forward(torch::autograd::AutogradContext*, const at::Tensor& x, const ParameterPtr& r) {
+    return (r ? x * r->weight : x.clone()).to(x.scalar_type());
+  }
+  static Tensors backward(torch::autograd::AutogradContext*, const Tensors& grads) { return {grads[0], {}}; }
+};
+
+inline ops::Residual residual_of(const Tensors& x, bool scaled) {
+  const ParameterPtr r = scaled ? scale_in(x[0]) : ParameterPtr();
+  return {{StreamOf::apply(x[0], r), r}, x.size() > 1 ? x[1] : at::Tensor()};
+}
+
+inline at::Tensor literal_sum(const Tensors& x, bool scaled) {
+  const at::Tensor first = scaled ? x[0] * scale_in(x[0])->weight.to(x[0].scalar_type()) : x[0];
+  return x.size() > 1 ? first + x[1] : first;
+}
+
+// Both results carry a gradient, as in a block. Without `scaled`, the stream is not, on neither side.
 inline OpCase residual_case(int64_t rows, int64_t width, bool scaled) {
   OpCase c{concat("residual_rms_norm ", rows, "x", width, scaled ? "" : " plain"),
-           [](const Tensors& x, const std::vector<ParameterPtr>& p) {
-             const auto [sum, u] =
-                 ops::residual_rms_norm(x[0], x[1], p.size() > 1 ? p[1] : ParameterPtr(), p[0], kNormEps);
-             return Tensors{sum, u};
+           [=](const Tensors& x, const std::vector<ParameterPtr>& p) {
+             const ParameterPtr r_out = scaled ? p[1] : nullptr;
+             const auto [sum, u] = ops::residual_rms_norm(residual_of(x, scaled), p[0], kNormEps, r_out);
+             return Tensors{ValueOf::apply(sum.x, sum.r), u};
            },
-           [](const Tensors& x, const Tensors& w) {
-             const at::Tensor sum = (w.size() > 1 ? x[0] * w[1] : x[0]) + x[1];
-             return Tensors{sum, literal_rms_norm(sum, w[0])};
+           [=](const Tensors& x, const Tensors& w) {
+             const at::Tensor sum = literal_sum(x, scaled);
+             return Tensors{scaled ? sum * w[1] : sum, literal_rms_norm(sum, w[0])};
            },
            {f64_tensor({2, rows, width}, 1), f64_tensor({2, rows, width}, 2)},
            {f64_parameter("weight", {width}, 3)}};
-  if (scaled) c.parameters.push_back(f64_parameter("r", {width}, 4));
+  if (scaled) c.parameters.push_back(f64_parameter("r_out", {width}, 5));
   return c;
 }
 

@@ -20,11 +20,11 @@ TEST_CASE("residual_norm_linear: f32 and bf16 lose no more than the plain formul
 }
 
 TEST_CASE("residual_norm_linear: kept or rebuilt, the bits of the two operators", "[ops]") {
-  const auto kind = GENERATE(Sum::scaled, Sum::plain);
+  const auto kind = GENERATE(Sum::scaled, Sum::plain, Sum::none);
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const Tensors kept = run_op(norm_linear_case(9, 37, 16, kind, NormedInput::kept), dtype);
     const OpCase rebuilt = norm_linear_case(9, 37, 16, kind, NormedInput::rebuilt);
-    const Tensors again = run_op(rebuilt, dtype), apart = run_op(norm_then_linear(rebuilt), dtype);
+    const Tensors again = run_op(rebuilt, dtype), apart = run_op(norm_then_linear(rebuilt, kind), dtype);
     for (size_t i = 0; i < kept.size(); ++i) {
       REQUIRE(same_bits(kept[i], again[i]));
       REQUIRE(same_bits(kept[i], apart[i]));
@@ -49,8 +49,9 @@ TEST_CASE("residual_norm_linear: what does not fit is named", "[ops]") {
   const ParameterPtr w = f64_parameter("norm", {6}, 1), projection = f64_parameter("projection", {3, 4}, 2);
   const at::Tensor x = f64_tensor({5, 6}, 3);
   const auto refused = [&](const ops::Residual& in, const std::string& says) {
-    require_error([&] { ops::residual_norm_linear(in, w, kNormEps, projection, NormedInput::kept); }, says);
+    require_error([&] { ops::residual_norm_linear(in, w, kNormEps, {}, projection, NormedInput::kept); },
+                  says);
   };
-  refused({x, {}, {}}, "residual_norm_linear projection: expected [any, 6], got [3, 4]");
-  refused({x.narrow(1, 0, 4), {}, {}}, "residual_norm_linear weight: expected [4], got [6]");
+  refused({{x, {}}, {}}, "residual_norm_linear projection: expected [any, 6], got [3, 4]");
+  refused({{x.narrow(1, 0, 4), {}}, {}}, "residual_rms_norm weight: expected [4], got [6]");
 }

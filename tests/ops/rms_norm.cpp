@@ -39,9 +39,9 @@ TEST_CASE("residual_rms_norm: normalises the stored sum", "[ops]") {
   const at::Tensor x = c.inputs[0].to(at::kBFloat16), branch = c.inputs[1].to(at::kBFloat16);
   const ParameterPtr w = parameter_in(c.parameters[0], at::kBFloat16, at::kCPU);
   const ParameterPtr r = parameter_in(c.parameters[1], at::kBFloat16, at::kCPU);
-  const auto [sum, u] = ops::residual_rms_norm(x, branch, r, w, kNormEps);
-  REQUIRE(same_bits(u, ops::rms_norm(sum, w, kNormEps)));
-  REQUIRE(same_bits(sum, (x.to(at::kFloat) * r->weight + branch.to(at::kFloat)).to(at::kBFloat16)));
+  const auto [sum, u] = ops::residual_rms_norm({{x, r}, branch}, w, kNormEps, {});
+  REQUIRE(same_bits(u, ops::rms_norm(sum.x, w, kNormEps)));
+  REQUIRE(same_bits(sum.x, (x.to(at::kFloat) * r->weight + branch.to(at::kFloat)).to(at::kBFloat16)));
 }
 
 TEST_CASE("residual_rms_norm: a gradient on one result alone is enough", "[ops]") {
@@ -49,6 +49,15 @@ TEST_CASE("residual_rms_norm: a gradient on one result alone is enough", "[ops]"
   const size_t used = GENERATE(0, 1);
   const auto one = [&](const Tensors& inputs) { return Tensors{c.op(inputs, c.parameters)[used]}; };
   gradcheck(one, c.inputs, c.parameters);
+}
+
+TEST_CASE("residual_rms_norm: a scale for a stream that gets no branch is refused", "[ops]") {
+  const OpCase c = residual_case(3, 5, true);
+  require_error(
+      [&] {
+        ops::residual_rms_norm({{c.inputs[0], c.parameters[1]}, {}}, c.parameters[0], kNormEps, {});
+      },
+      "residual_rms_norm: a scaled stream without a branch");
 }
 
 TEST_CASE("rms_norm: rows of zeros and rows of large values stay finite", "[ops]") {
@@ -67,7 +76,7 @@ TEST_CASE("rms_norm: inference and no-grad mode record nothing", "[ops]") {
   const ParameterPtr w = frozen(c.parameters[0]), r = frozen(c.parameters[1]);
   REQUIRE(!ops::rms_norm(c.inputs[0], w, kNormEps).requires_grad());
   REQUIRE(!ops::gated_rms_norm(c.inputs[0], c.inputs[1], w, kNormEps).requires_grad());
-  REQUIRE(!ops::residual_rms_norm(c.inputs[0], c.inputs[1], r, w, kNormEps).second.requires_grad());
+  REQUIRE(!ops::residual_rms_norm({{c.inputs[0], r}, c.inputs[1]}, w, kNormEps, r).second.requires_grad());
   const at::NoGradGuard no_grad;
   REQUIRE(!ops::rms_norm(c.inputs[0], c.parameters[0], kNormEps).requires_grad());
 }

@@ -46,7 +46,7 @@ TEST_CASE("norm kernels: write their outputs and nothing else", "[ops][cuda]") {
   const at::Tensor x = on_gpu({rows, width}, 1), branch = on_gpu({rows, width}, 2),
                    dy = on_gpu({rows, width}, 3);
   const at::Tensor r = on_gpu({width}, 4, at::kFloat), w = on_gpu({width}, 5, at::kFloat);
-  const at::Tensor sum = out(), y = out(), d_normed = out(), dx = out(), y_again = out(),
+  const at::Tensor sum = out(), y = out(), d_normed = out(), y_again = out(),
                    rstd = guarded.make({rows}, f32);
   const at::Tensor dw = guarded.make({width}, f32), dr = guarded.make({width}, f32);
   const at::Tensor partial = guarded.make({2, kernels::norm_parts(rows, width), width}, f32);
@@ -55,13 +55,13 @@ TEST_CASE("norm kernels: write their outputs and nothing else", "[ops][cuda]") {
                              rstd.mutable_data_ptr<float>(), rows, static_cast<int>(width), 1e-5f},
                             ops::current_stream(x));
   kernels::rms_norm_backward(
-      {dy.const_data_ptr(), nullptr, sum.const_data_ptr(), x.const_data_ptr(), r.const_data_ptr<float>(),
+      {dy.const_data_ptr(), x.const_data_ptr(), sum.const_data_ptr(), r.const_data_ptr<float>(),
        w.const_data_ptr<float>(), rstd.const_data_ptr<float>(), d_normed.mutable_data_ptr(),
-       dx.mutable_data_ptr(), y_again.mutable_data_ptr(), partial.mutable_data_ptr<float>(),
-       dw.mutable_data_ptr<float>(), dr.mutable_data_ptr<float>(), rows, static_cast<int>(width)},
+       y_again.mutable_data_ptr(), partial.mutable_data_ptr<float>(), dw.mutable_data_ptr<float>(),
+       dr.mutable_data_ptr<float>(), rows, static_cast<int>(width)},
       ops::current_stream(x));
   REQUIRE(guarded.intact());
-  for (const at::Tensor& written : {sum, y, d_normed, dx, rstd, partial})
+  for (const at::Tensor& written : {sum, y, d_normed, rstd, partial})
     REQUIRE(written.ne(-12288).all().item<bool>());
   REQUIRE(same_bits(y_again, y));
 }
@@ -98,9 +98,9 @@ TEST_CASE("norm kernels: normalise the stored sum, and take views and gradients 
   const ParameterPtr r = parameter_in(f64_parameter("r", {128}, 2), at::kBFloat16, at::kCUDA);
   const at::Tensor x = on_gpu({3, 5, 256}, 3).narrow(-1, 64, 128),
                    branch = on_gpu({3, 128, 5}, 4).transpose(1, 2);
-  const auto [sum, u] = ops::residual_rms_norm(x, branch, r, w, kNormEps);
-  REQUIRE(same_bits(u, ops::rms_norm(sum, w, kNormEps)));
-  REQUIRE(same_bits(sum, (x.to(at::kFloat) * r->weight + branch.to(at::kFloat)).to(at::kBFloat16)));
+  const auto [sum, u] = ops::residual_rms_norm({{x, r}, branch}, w, kNormEps, {});
+  REQUIRE(same_bits(u, ops::rms_norm(sum.x, w, kNormEps)));
+  REQUIRE(same_bits(sum.x, (x.to(at::kFloat) * r->weight + branch.to(at::kFloat)).to(at::kBFloat16)));
   at::Tensor leaf = x.detach().clone().set_requires_grad(true);
   ops::rms_norm(leaf, w, kNormEps).sum().backward();  // an expanded gradient
   REQUIRE(leaf.grad().isfinite().all().item<bool>());
@@ -110,11 +110,11 @@ TEST_CASE("norm kernels: a captured graph gives the bits of eager runs", "[ops][
   const ParameterPtr w = parameter_in(f64_parameter("w", {1024}, 1), at::kBFloat16, at::kCUDA);
   const ParameterPtr r = parameter_in(f64_parameter("r", {1024}, 2), at::kBFloat16, at::kCUDA);
   const at::Tensor x = on_gpu({777, 1024}, 3).set_requires_grad(true), branch = on_gpu({777, 1024}, 4);
-  const at::Tensor dy = on_gpu({777, 1024}, 5);
+  const at::Tensor dy = on_gpu({777, 1024}, 5), d_sum = on_gpu({777, 1024}, 6);
   at::Tensor dx;
   const auto work = [&] {
-    const auto [sum, u] = ops::residual_rms_norm(x, branch, r, w, kNormEps);
-    dx = torch::autograd::grad({u}, {x}, {dy})[0];
+    const auto [sum, u] = ops::residual_rms_norm({{x, r}, branch}, w, kNormEps, r);
+    dx = torch::autograd::grad({sum.x, u}, {x}, {d_sum, dy})[0];
   };
   work();
   const at::Tensor eager = dx.clone(), dw = w->grad.clone(), dr = r->grad.clone();
