@@ -3,8 +3,10 @@
 #include <cmath>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "core/nvtx.h"
 #include "model/packed_spec.h"
@@ -19,6 +21,20 @@ namespace {
 const std::string kEmbedding = "word_embed.weight";
 const std::string kHead = "lm_head.weight";
 const std::string kFinalNorm = "final_layernorm.weight";
+
+// Where the backward pass starts: above the hidden states, with their gradient. Given to
+// torch::autograd::backward as arguments both would live until it ends.
+struct BackwardStart : torch::autograd::Function<BackwardStart> {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& hidden,
+                            const at::Tensor& dhidden) {
+    ctx->save_for_backward({dhidden});
+    return at::empty({0}, hidden.options());
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list&) {
+    return {ctx->get_saved_variables()[0], at::Tensor()};
+  }
+};
 
 std::string layer_prefix(size_t layer) { return concat("layers.", layer, "."); }
 
@@ -91,15 +107,18 @@ at::Tensor HybridModel::loss(const at::Tensor& tokens_bt, const at::Tensor& labe
 ops::CrossEntropyResult HybridModel::add_gradients(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,
                                                    const ops::Documents& documents, const at::Tensor& scale,
                                                    double z_loss) const {
-  const auto hidden_nd = [&] {
+  at::Tensor hidden_nd = [&] {
     const NvtxRange range("forward");
     return hidden(tokens_bt, documents).flatten(0, 1);
   }();
   const NvtxRange range("loss and backward");
-  const auto head =
+  auto [result, dhidden] =
       ops::cross_entropy_with_gradient(hidden_nd.detach(), head_, labels_bt.flatten(), scale, z_loss);
-  torch::autograd::backward({hidden_nd}, {head.dhidden});  // operators add to the flat gradients
-  return head.result;
+  const auto start = BackwardStart::apply(hidden_nd, dhidden);
+  hidden_nd.reset();
+  dhidden.reset();
+  torch::autograd::backward({start}, {start.detach()});  // operators add to the flat gradients
+  return result;
 }
 
 at::Tensor HybridModel::logits(const at::Tensor& tokens_bt, const ops::Documents& documents) const {

@@ -135,7 +135,7 @@ int64_t loss_bytes(const ModelConfig& config, const ActivationShape& shape) {
   constexpr int64_t kMost = int64_t{512} << 20, kSmall = int64_t{16} << 20;
   const int64_t logits =
       shape.kernels.cross_entropy ? std::min(kMost, up(tokens, 128) * config.vocab_size * 2) : kSmall;
-  return tokens * config.hidden_size * shape.element + logits;
+  return 2 * tokens * config.hidden_size * shape.element + logits;
 }
 
 }  // namespace
@@ -171,7 +171,7 @@ ActivationMemory activation_memory(const ModelConfig& config, const ActivationSh
     memory.backward = std::max(memory.backward, backward_of_block(config, mixer, shape) + again);
   }
   const int64_t tokens = shape.batch * shape.seq_len;
-  memory.last_norm = tokens * (2 * config.hidden_size * shape.element + kF32);
+  memory.last_norm = tokens * (config.hidden_size * shape.element + kF32);
   memory.loss = loss_bytes(config, shape);
   return memory;
 }

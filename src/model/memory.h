@@ -34,8 +34,8 @@ std::vector<KeptTensor> kept_by_block(const ModelConfig& config, MixerKind mixer
 
 struct ActivationMemory {
   int64_t attention_layers = 0, ssd_layers = 0;  // kept by all layers of a kind
-  int64_t last_norm = 0;                         // residual stream and norm before the head
-  int64_t loss = 0;                              // gradient of the last hidden state, one chunk of logits
+  int64_t last_norm = 0;                         // residual stream before the head
+  int64_t loss = 0;                              // last hidden state and its gradient, one chunk of logits
   int64_t backward = 0;                          // gradients that pass through one block, and its workspaces
 
   // Loss and backward pass follow each other.
