@@ -139,7 +139,7 @@ StepPlan plan_step(const RunConfig& config, const ComputeDevice& device) {
   const double products = 6.0 * static_cast<double>(count_parameters(m).matmul);
   double attention = 0, values = 4 * static_cast<double>(m.vocab_size);  // values moved, a token
   for (const MixerKind mixer : layer_mixers(m)) {
-    values += 20 * d + 9 * f;  // two norms with residual and SwiGLU, forward and backward
+    values += 16 * d + 9 * f;  // two norms with residual and SwiGLU, forward and backward
     if (config.train.recompute == Recompute::selective) values += 2 * d;
     if (mixer == MixerKind::attention)
       attention += 12 * width * keys;
