@@ -29,23 +29,31 @@ TEST_CASE("residual_norm_linear on CUDA: kept, rebuilt, or by two operators: equ
 }
 
 TEST_CASE("residual_norm_linear on CUDA: a captured graph gives the bits of eager runs", "[ops][cuda]") {
-  const OpCase c = norm_linear_case(130, 1024, 264, Sum::scaled, NormedInput::rebuilt);
-  std::vector<ParameterPtr> p;
-  for (const ParameterPtr& one : c.parameters) p.push_back(parameter_in(one, at::kBFloat16, at::kCUDA));
-  Tensors x;
-  for (const at::Tensor& one : c.inputs)
-    x.push_back(one.to(at::kBFloat16).to(at::kCUDA).set_requires_grad(true));
+  const auto parameter = [](at::IntArrayRef shape, uint64_t seed) {
+    return parameter_in(f64_parameter("p", shape, seed), at::kBFloat16, at::kCUDA);
+  };
+  const ParameterPtr r = parameter({1024}, 1), w = parameter({1024}, 2),
+                     projection = parameter({264, 1024}, 3);
+  const auto tensor = [](uint64_t seed) {
+    return f64_tensor({130, 1024}, seed).to(at::kBFloat16).to(at::kCUDA).set_requires_grad(true);
+  };
+  const at::Tensor x = tensor(4), branch = tensor(5);
   at::Tensor dx;
   const auto work = [&] {
-    const Tensors out = c.op(x, p);
-    dx = torch::autograd::grad({out[1]}, {x[0]}, {out[1].detach()})[0];
+    const auto [sum, y] =
+        ops::residual_norm_linear({{x, r}, branch}, w, kNormEps, r, projection, NormedInput::rebuilt);
+    dx = torch::autograd::grad({sum.x, y}, {x}, {sum.x.detach(), y.detach()})[0];
   };
   work();
   Tensors eager{dx.clone()};
-  for (const ParameterPtr& one : p) eager.push_back(one->grad.clone());
+  for (const ParameterPtr& p : {r, w, projection}) {
+    eager.push_back(p->grad.clone());
+    p->grad.zero_();
+  }
   CapturedGraph graph(work);
-  for (const ParameterPtr& one : p) one->grad.zero_();
   graph.replay();
   REQUIRE(same_bits(dx, eager[0]));
-  for (size_t i = 0; i < p.size(); ++i) REQUIRE(same_bits(p[i]->grad, eager[i + 1]));
+  REQUIRE(same_bits(r->grad, eager[1]));
+  REQUIRE(same_bits(w->grad, eager[2]));
+  REQUIRE(same_bits(projection->grad, eager[3]));
 }
