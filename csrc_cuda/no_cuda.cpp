@@ -65,6 +65,7 @@ int64_t attention_table_words(const AttentionShape&, AttentionPass) { no_cuda("a
 int64_t attention_workspace_bytes(const AttentionShape&, AttentionPass) {
   no_cuda("attention_workspace_bytes");
 }
+void prepare_attention(const AttentionShape&) { no_cuda("prepare_attention"); }
 void make_attention_tables(const AttentionTablesParams&, CUstream_st*) { no_cuda("make_attention_tables"); }
 void attention_forward(const AttentionForwardParams&, CUstream_st*) { no_cuda("attention_forward"); }
 void attention_backward(const AttentionBackwardParams&, CUstream_st*) { no_cuda("attention_backward"); }

@@ -1,9 +1,13 @@
 // Attention by cuDNN: plans kept per call, and the calls that a pass is made of.
 #include <algorithm>
+#include <exception>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include <cuda_runtime.h>
 
@@ -20,6 +24,14 @@ int current_device() {
   return device;
 }
 
+cudnnHandle_t new_handle() {
+  cudnnHandle_t handle = nullptr;
+  const cudnnStatus_t status = cudnnCreate(&handle);
+  expect(status == CUDNN_STATUS_SUCCESS,
+         concat("attention: cuDNN does not start: ", cudnnGetErrorString(status)));
+  return handle;
+}
+
 // Plans and handles of the process. Never destroyed: at exit CUDA may be gone before them.
 class Cudnn {
  public:
@@ -28,44 +40,80 @@ class Cudnn {
     return cudnn;
   }
 
-  int64_t workspace_bytes(const AttentionCall& call) {
-    const std::lock_guard lock(mutex_);
-    const int device = current_device();
-    return plan(device, call).workspace_bytes;
-  }
+  int64_t workspace_bytes(const AttentionCall& call) { return plan(current_device(), call).workspace_bytes; }
 
   void run(const AttentionCall& call, AttentionPointers pointers, void* workspace, cudaStream_t stream) {
-    const std::lock_guard lock(mutex_);
     const int device = current_device();
+    AttentionPlan& made = plan(device, call);
+    const std::lock_guard lock(handles_mutex_);
     const cudnnHandle_t on = handle(device);
     expect(cudnnSetStream(on, stream) == CUDNN_STATUS_SUCCESS, "attention: cuDNN refuses the stream");
-    check_cudnn(plan(device, call).graph.execute(on, pointers, workspace), "launch");
+    check_cudnn(made.graph.execute(on, pointers, workspace), "launch");
+  }
+
+  // Makes the plans that are missing, all at once; who needs one meanwhile waits for it.
+  void prepare(const std::vector<AttentionCall>& calls) {
+    const int device = current_device();
+    std::vector<std::thread> threads;
+    for (const AttentionCall& call : calls)
+      if (Entry* entry = claim(device, call))
+        threads.emplace_back([device, call, entry] {
+          make(call, *entry, [device] {
+            expect(cudaSetDevice(device) == cudaSuccess, "attention: the CUDA device is gone");
+            return new_handle();
+          });
+        });
+    for (std::thread& thread : threads) thread.join();
   }
 
  private:
-  cudnnHandle_t handle(int device) {
-    cudnnHandle_t& handle = handles_[device];
-    if (!handle) {
-      const cudnnStatus_t status = cudnnCreate(&handle);
-      expect(status == CUDNN_STATUS_SUCCESS,
-             concat("attention: cuDNN does not start: ", cudnnGetErrorString(status)));
+  struct Entry {
+    AttentionPlan plan;
+    std::promise<void> promise;
+    std::shared_future<void> made = promise.get_future().share();
+  };
+
+  // Null where somebody else makes it or has.
+  Entry* claim(int device, const AttentionCall& call) {
+    const std::lock_guard lock(plans_mutex_);
+    auto& entry = plans_[{device, call}];
+    if (entry) return nullptr;
+    entry = std::make_unique<Entry>();
+    return entry.get();
+  }
+
+  template <class Handle>
+  static void make(const AttentionCall& call, Entry& entry, Handle&& handle) {
+    try {
+      build_attention_plan(call, handle(), entry.plan);
+      entry.promise.set_value();
+    } catch (...) {
+      entry.promise.set_exception(std::current_exception());
     }
-    return handle;
   }
 
   AttentionPlan& plan(int device, const AttentionCall& call) {
-    auto& plan = plans_[{device, call}];
-    if (!plan) {
-      auto made = std::make_unique<AttentionPlan>();
-      build_attention_plan(call, handle(device), *made);
-      plan = std::move(made);
-    }
-    return *plan;
+    if (Entry* entry = claim(device, call))
+      make(call, *entry, [&] {
+        const std::lock_guard lock(handles_mutex_);
+        return handle(device);
+      });
+    std::unique_lock lock(plans_mutex_);
+    Entry& entry = *plans_.at({device, call});
+    lock.unlock();
+    entry.made.get();
+    return entry.plan;
   }
 
-  std::mutex mutex_;
+  cudnnHandle_t handle(int device) {
+    cudnnHandle_t& handle = handles_[device];
+    if (!handle) handle = new_handle();
+    return handle;
+  }
+
+  std::mutex plans_mutex_, handles_mutex_;
   std::map<int, cudnnHandle_t> handles_;
-  std::map<std::pair<int, AttentionCall>, std::unique_ptr<AttentionPlan>> plans_;
+  std::map<std::pair<int, AttentionCall>, std::unique_ptr<Entry>> plans_;
 };
 
 // A call and the part of the tensors it takes.
@@ -77,12 +125,14 @@ struct Part {
 
 template <class Visit>
 void for_each_part(const AttentionShape& s, AttentionPass pass, Visit&& visit) {
-  const bool backward = pass == AttentionPass::backward;
+  const bool backward = pass == AttentionPass::backward, rows = attention_takes_rows(s);
   const DocumentClasses classes = document_classes(s, pass);
   for (int i = 0; i < classes.count; ++i) {
     const DocumentClass& c = classes.of[i];
     const int at_once = backward ? key_heads_at_once(s, c) : s.kv_heads;
     const AttentionCall call{.pass = pass,
+                             .rows = rows,
+                             .deterministic = attention_keeps_scores(s),
                              .capacity = c.capacity,
                              .longest = std::max<int64_t>(c.longest, 2),  // cuDNN refuses 1
                              .total_tokens = s.batch * s.tokens,
@@ -105,20 +155,25 @@ void* bf16_at(void* data, int64_t values) { return static_cast<std::byte*>(data)
 // cuDNN takes all pointers as those of outputs.
 void* mutable_pointer(const void* p) { return const_cast<void*>(p); }
 
-// What both passes read: the packed heads of the part, and its documents.
+// What both passes read: the packed heads of the part, and its documents unless it takes whole rows.
 AttentionPointers input_pointers(const AttentionShape& s, const Part& part, const void* packed,
                                  const int32_t* tables) {
   const int64_t query = int64_t{part.first_key_head} * (s.heads / s.kv_heads) * s.width;
   const int64_t key = int64_t{part.first_key_head} * s.width;
+  AttentionPointers pointers = {
+      {kQuery, mutable_pointer(bf16_at(packed, query))},
+      {kKey, mutable_pointer(bf16_at(packed, int64_t{s.heads} * s.width + key))},
+      {kValue, mutable_pointer(bf16_at(packed, int64_t{s.heads + s.kv_heads} * s.width + key))}};
+  if (part.call.rows) return pointers;
   const int32_t* table = tables + part.first_word;
-  const int64_t row = part.call.capacity + 1;
-  return {{kQuery, mutable_pointer(bf16_at(packed, query))},
-          {kKey, mutable_pointer(bf16_at(packed, int64_t{s.heads} * s.width + key))},
-          {kValue, mutable_pointer(bf16_at(packed, int64_t{s.heads + s.kv_heads} * s.width + key))},
-          {kPackedOffsets, mutable_pointer(table)},
-          {kOutOffsets, mutable_pointer(table + row)},
-          {kHeadOffsets, mutable_pointer(table + 3 * row)},
-          {kLengths, mutable_pointer(table + 4 * row)}};
+  const int64_t words = part.call.capacity + 1;
+  pointers[kPackedOffsets] = mutable_pointer(table);
+  pointers[kOutOffsets] = mutable_pointer(table + words);
+  if (part.call.pass == AttentionPass::backward && part.call.key_gradient_row != part.call.packed_row)
+    pointers[kKeyGradientOffsets] = mutable_pointer(table + 2 * words);
+  if (part.call.pass != AttentionPass::inference) pointers[kHeadOffsets] = mutable_pointer(table + 3 * words);
+  pointers[kLengths] = mutable_pointer(table + 4 * words);
+  return pointers;
 }
 
 }  // namespace
@@ -133,16 +188,20 @@ int64_t attention_workspace_bytes(const AttentionShape& shape, AttentionPass pas
   return bytes;
 }
 
+void prepare_attention(const AttentionShape& shape) {
+  std::vector<AttentionCall> calls;
+  for (const AttentionPass pass : {AttentionPass::forward, AttentionPass::backward})
+    for_each_part(shape, pass, [&](const Part& part) { calls.push_back(part.call); });
+  Cudnn::instance().prepare(calls);
+}
+
 void attention_forward(const AttentionForwardParams& p, CUstream_st* stream) {
   const AttentionShape& s = p.shape;
   const auto pass = p.log_sum_exp ? AttentionPass::forward : AttentionPass::inference;
   for_each_part(s, pass, [&](const Part& part) {
     AttentionPointers pointers = input_pointers(s, part, p.packed, p.tables);
     pointers[kOut] = p.out;
-    if (p.log_sum_exp)
-      pointers[kLogSumExp] = p.log_sum_exp;
-    else
-      pointers.erase(kHeadOffsets);
+    if (p.log_sum_exp) pointers[kLogSumExp] = p.log_sum_exp;
     Cudnn::instance().run(part.call, std::move(pointers), p.workspace, stream);
   });
 }
@@ -155,13 +214,10 @@ void attention_backward(const AttentionBackwardParams& p, CUstream_st* stream) {
     AttentionPointers pointers = input_pointers(s, part, p.packed, p.tables);
     pointers[kOut] = mutable_pointer(bf16_at(p.out, query));
     pointers[kDOut] = mutable_pointer(bf16_at(p.d_out, query));
-    pointers[kLogSumExp] = const_cast<float*>(p.log_sum_exp + head);
+    pointers[kLogSumExp] = const_cast<float*>(p.log_sum_exp + head);  // 0 of rows, which have all heads
     pointers[kDQuery] = bf16_at(p.d_query, query);
     pointers[kDKey] = bf16_at(p.d_key, key);
     pointers[kDValue] = bf16_at(p.d_value, key);
-    if (part.call.key_gradient_row != part.call.packed_row)
-      pointers[kKeyGradientOffsets] =
-          mutable_pointer(p.tables + part.first_word + 2 * (part.call.capacity + 1));
     Cudnn::instance().run(part.call, std::move(pointers), p.workspace, stream);
   });
 }

@@ -7,6 +7,16 @@
 
 namespace transxssm::kernels {
 
+// Whether every row is one document that cuDNN can take as a plain sequence: it refuses those of one token.
+inline bool rows_are_sequences(const AttentionShape& s) { return s.documents == s.batch && s.tokens > 1; }
+
+// Whether a backward pass keeps the gradients of all scores of a call, bf16 in blocks of 128, in cuDNN's
+// workspace: its deterministic algorithm does. The other sums dQ by atomic additions; with tables of
+// documents it is not known to be safe (docs/kernels.md).
+inline bool attention_keeps_scores(const AttentionShape& s) {
+  return s.deterministic || !rows_are_sequences(s);
+}
+
 // Documents of `shorter` + 1 to `longest` tokens.
 struct DocumentClass {
   int64_t shorter, longest;
@@ -32,7 +42,7 @@ struct DocumentClasses {
 // few of the long.
 inline DocumentClasses document_classes(const AttentionShape& s, AttentionPass pass) {
   constexpr int64_t kShort = 512;
-  const bool by_length = pass == AttentionPass::backward;
+  const bool by_length = pass == AttentionPass::backward && attention_keeps_scores(s);
   DocumentClasses classes{};
   int64_t longest = s.tokens, word = 0;
   for (bool last = false; !last; longest = (longest + 1) / 2) {
@@ -46,14 +56,13 @@ inline DocumentClasses document_classes(const AttentionShape& s, AttentionPass p
   return classes;
 }
 
-// A deterministic backward pass keeps the gradients of all scores of a call, bf16 in blocks of 128, in
-// cuDNN's workspace.
 inline int64_t score_bytes_of_key_head(const AttentionShape& s, const DocumentClass& c) {
+  if (!attention_keeps_scores(s)) return 0;
   const int64_t longest = (c.longest + 127) / 128 * 128;
   return 2 * c.capacity * longest * longest * (s.heads / s.kv_heads);
 }
 
-// Key heads of such a call: as many as stay within bounds, one at least.
+// Key heads of a backward pass's call: as many as stay within bounds, one at least.
 inline int key_heads_at_once(const AttentionShape& s, const DocumentClass& c) {
   constexpr int64_t kMostScoreBytes = int64_t{2} << 30;
   int heads = s.kv_heads;
@@ -62,14 +71,30 @@ inline int key_heads_at_once(const AttentionShape& s, const DocumentClass& c) {
   return heads;
 }
 
-// What the largest call of a backward pass keeps so: nearly all of attention_workspace_bytes, known without a
-// GPU.
-inline int64_t attention_score_bytes(const AttentionShape& s) {
+// Whether calls take whole rows, [B, heads, T, P], without tables of documents: faster, forward and backward.
+// A backward pass of some of the heads would read the log-sum-exp wrongly then.
+inline bool attention_takes_rows(const AttentionShape& s) {
+  if (!rows_are_sequences(s)) return false;
+  const DocumentClasses rows = document_classes(s, AttentionPass::backward);
+  return key_heads_at_once(s, rows.of[0]) == s.kv_heads;
+}
+
+// Row stride of d_key and d_value. With tables cuDNN sums the gradients of query heads that share a key head
+// in memory laid out like their sum, with as many gaps: they are kept close together then.
+inline int64_t attention_key_gradient_row(const AttentionShape& s) {
+  const bool packed = s.heads == s.kv_heads || attention_takes_rows(s);
+  return packed ? s.packed_columns : int64_t{s.kv_heads} * s.width;
+}
+
+// Nearly all of attention_workspace_bytes of the backward pass, known without a GPU.
+inline int64_t attention_backward_bytes(const AttentionShape& s) {
+  const int64_t values = s.batch * s.tokens * s.heads * s.width;
+  int64_t most = attention_keeps_scores(s) ? 0 : 4 * values;  // dQ in f32
   const DocumentClasses classes = document_classes(s, AttentionPass::backward);
-  int64_t most = 0;
   for (int i = 0; i < classes.count; ++i)
     most = std::max(most, key_heads_at_once(s, classes.of[i]) * score_bytes_of_key_head(s, classes.of[i]));
-  return most;
+  // dK and dV of all query heads.
+  return most + (s.heads == s.kv_heads ? 0 : 2 * values * (attention_takes_rows(s) ? 2 : 4));
 }
 
 }  // namespace transxssm::kernels

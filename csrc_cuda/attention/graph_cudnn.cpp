@@ -12,15 +12,14 @@ namespace fe = cudnn_frontend;
 using Tensor = std::shared_ptr<fe::graph::Tensor_attributes>;
 
 // Makes the tensors of one call. [documents, heads, tokens, width] throughout; documents begin where the
-// offsets say, in values.
+// offsets say, in values; rows begin one after another.
 class Tensors {
  public:
-  Tensors(const AttentionCall& call, fe::graph::Graph& graph)
-      : call_(call),
-        graph_(graph),
-        lengths(index(kLengths, call.capacity)),
-        packed_offsets_(index(kPackedOffsets, call.capacity + 1)),
-        out_offsets_(index(kOutOffsets, call.capacity + 1)) {
+  Tensors(const AttentionCall& call, fe::graph::Graph& graph) : call_(call), graph_(graph) {
+    if (call.rows) return;
+    lengths = index(kLengths, call.capacity);
+    packed_offsets_ = index(kPackedOffsets, call.capacity + 1);
+    out_offsets_ = index(kOutOffsets, call.capacity + 1);
     // A graph has no tensors that it does not use: cuDNN's frontend would take their names for its own.
     if (call.pass != AttentionPass::inference) head_offsets_ = index(kHeadOffsets, call.capacity + 1);
     if (call.pass == AttentionPass::backward && call.key_gradient_row != call.packed_row)
@@ -35,21 +34,18 @@ class Tensors {
     return lay_out(t, call_.kv_heads, call_.key_gradient_row,
                    key_gradient_offsets_ ? key_gradient_offsets_ : packed_offsets_);
   }
+  // Of rows [capacity, heads, longest] without gaps: cuDNN reads no other.
   Tensor log_sum_exp(const Tensor& t) {
+    const int64_t head = call_.rows ? call_.longest : 1, token = call_.rows ? 1 : call_.log_sum_exp_row;
     t->set_data_type(fe::DataType_t::FLOAT)
         .set_dim({call_.capacity, call_.heads, call_.longest, 1})
-        .set_stride({call_.longest * call_.log_sum_exp_row, 1, call_.log_sum_exp_row, 1})
-        .set_ragged_offset(head_offsets_);
+        .set_stride({call_.longest * call_.log_sum_exp_row, head, token, 1});
+    if (head_offsets_) t->set_ragged_offset(head_offsets_);
     return t;
   }
   Tensor make(AttentionTensor name) { return graph_.tensor(fe::graph::Tensor_attributes().set_uid(name)); }
 
- private:
-  const AttentionCall& call_;
-  fe::graph::Graph& graph_;
-
- public:
-  const Tensor lengths;
+  Tensor lengths;  // null for rows
 
  private:
   Tensor index(AttentionTensor name, int64_t count) {
@@ -61,11 +57,13 @@ class Tensors {
   }
   Tensor lay_out(const Tensor& t, int heads, int64_t row, const Tensor& offsets) {
     t->set_dim({call_.capacity, heads, call_.longest, call_.width})
-        .set_stride({call_.longest * row, call_.width, row, 1})
-        .set_ragged_offset(offsets);
+        .set_stride({call_.longest * row, call_.width, row, 1});
+    if (offsets) t->set_ragged_offset(offsets);
     return t;
   }
 
+  const AttentionCall& call_;
+  fe::graph::Graph& graph_;
   Tensor packed_offsets_, out_offsets_, head_offsets_, key_gradient_offsets_;
 };
 
@@ -79,10 +77,9 @@ void add_forward(const AttentionCall& call, fe::graph::Graph& graph) {
                      .set_name("attention")
                      .set_attn_scale(score_scale(call))
                      .set_causal_mask(true)
-                     .set_padding_mask(true)
-                     .set_seq_len_q(tensors.lengths)
-                     .set_seq_len_kv(tensors.lengths)
                      .set_generate_stats(call.pass == AttentionPass::forward);
+  if (!call.rows)
+    options.set_padding_mask(true).set_seq_len_q(tensors.lengths).set_seq_len_kv(tensors.lengths);
   const auto [out, log_sum_exp] =
       graph.sdpa(tensors.packed(kQuery, call.heads), tensors.packed(kKey, call.kv_heads),
                  tensors.packed(kValue, call.kv_heads), options);
@@ -96,12 +93,13 @@ void add_backward(const AttentionCall& call, fe::graph::Graph& graph) {
                      .set_name("attention_backward")
                      .set_attn_scale(score_scale(call))
                      .set_causal_mask(true)
-                     .set_padding_mask(true)
-                     .set_seq_len_q(tensors.lengths)
-                     .set_seq_len_kv(tensors.lengths)
-                     .set_max_total_seq_len_q(call.total_tokens)
-                     .set_max_total_seq_len_kv(call.total_tokens)
-                     .set_deterministic_algorithm(true);
+                     .set_deterministic_algorithm(call.deterministic);
+  if (!call.rows)
+    options.set_padding_mask(true)
+        .set_seq_len_q(tensors.lengths)
+        .set_seq_len_kv(tensors.lengths)
+        .set_max_total_seq_len_q(call.total_tokens)
+        .set_max_total_seq_len_kv(call.total_tokens);
   const auto [d_query, d_key, d_value] =
       graph.sdpa_backward(tensors.packed(kQuery, call.heads), tensors.packed(kKey, call.kv_heads),
                           tensors.packed(kValue, call.kv_heads), tensors.like_out(kOut),

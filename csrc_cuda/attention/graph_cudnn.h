@@ -10,9 +10,12 @@
 
 namespace transxssm::kernels {
 
-// One call of cuDNN: documents of at most `longest` tokens, and some of the heads.
+// One call of cuDNN: documents of at most `longest` tokens, and some of the heads; or whole rows of that
+// length.
 struct AttentionCall {
   AttentionPass pass;
+  bool rows;
+  bool deterministic;         // of a backward pass
   int64_t capacity, longest;  // documents and their tokens
   int64_t total_tokens;
   int heads, kv_heads, width;

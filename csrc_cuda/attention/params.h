@@ -9,24 +9,20 @@ struct CUstream_st;  // what cudaStream_t points to
 
 namespace transxssm::kernels {
 
-// What cuDNN's plans depend on. A plan is made at its first use, some 0.1 s, and kept.
+// What cuDNN's plans depend on. A plan is made at its first use or ahead of it, and kept.
 struct AttentionShape {
   int64_t batch, tokens;   // B rows of T tokens
-  int64_t documents;       // N, capacity of the offsets
+  int64_t documents;       // N, capacity of the offsets; B: every row is one document
   int heads, kv_heads;     // H, G; G divides H
   int width;               // P: 64 or 128
   int64_t packed_columns;  // row stride of packed; B·T·columns < 2^31: cuDNN's offsets have 32 bits
+  bool deterministic;      // the backward pass gives the same bits in every run
 };
 
 enum class AttentionPass { inference, forward, backward };  // inference saves nothing for backward
 
-// Row stride of d_key and d_value. cuDNN sums the gradients of query heads that share a key head in memory
-// laid out like their sum, with as many gaps: they are kept close together then.
-inline int64_t attention_key_gradient_row(const AttentionShape& s) {
-  return s.heads == s.kv_heads ? s.packed_columns : int64_t{s.kv_heads} * s.width;
-}
-
-// Where cuDNN finds the documents: made on the device, anew for each pass.
+// Where cuDNN finds the documents: made on the device, anew for each pass. None where
+// attention_takes_rows (document_classes.h).
 struct AttentionTablesParams {
   AttentionShape shape;
   AttentionPass pass;
@@ -39,11 +35,10 @@ struct AttentionForwardParams {
   const void* packed;     // bf16 [B, T, columns]: Q [H·P] | K [G·P] | V [G·P] | anything; Q and K rotated
   const int32_t* tables;  // of pass forward
   void* out;              // bf16 [B, T, H·P]
-  float* log_sum_exp;     // [B, T, H]; null to save none
+  float* log_sum_exp;     // [B, T, H], [B, H, T] where attention_takes_rows; null to save none
   void* workspace;        // attention_workspace_bytes(shape, forward or inference)
 };
 
-// The same bits in every run: cuDNN's deterministic algorithm.
 struct AttentionBackwardParams {
   AttentionShape shape;
   const void* packed;
@@ -59,8 +54,12 @@ struct AttentionBackwardParams {
 
 bool attention_has_kernels();  // whether this build has them
 
-int64_t attention_table_words(const AttentionShape& shape, AttentionPass pass);
+int64_t attention_table_words(const AttentionShape& shape, AttentionPass pass);  // 0 for rows
 int64_t attention_workspace_bytes(const AttentionShape& shape, AttentionPass pass);
+
+// Makes the plans of both passes side by side. Where the driver has their kernels in its cache they take some
+// 0.1 s each, else 0.8 s.
+void prepare_attention(const AttentionShape& shape);
 
 void make_attention_tables(const AttentionTablesParams& p, CUstream_st* stream);
 void attention_forward(const AttentionForwardParams& p, CUstream_st* stream);

@@ -5,6 +5,7 @@
 namespace transxssm::kernels {
 
 int64_t attention_table_words(const AttentionShape& shape, AttentionPass pass) {
+  if (attention_takes_rows(shape)) return 0;
   const DocumentClasses classes = document_classes(shape, pass);
   const DocumentClass& last = classes.of[classes.count - 1];
   return last.first_word + table_words(last);
@@ -12,6 +13,7 @@ int64_t attention_table_words(const AttentionShape& shape, AttentionPass pass) {
 
 void make_attention_tables(const AttentionTablesParams& p, CUstream_st* stream) {
   const AttentionShape& s = p.shape;
+  if (attention_takes_rows(s)) return;
   const TablesKernelParams params{
       .offsets = p.offsets,
       .tables = p.tables,

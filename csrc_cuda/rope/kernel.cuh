@@ -9,7 +9,7 @@
 namespace transxssm::kernels {
 
 inline constexpr int kRotateThreads = 256;
-inline constexpr int kHeadsPerThread = 4;  // 128 bytes in flight a thread
+inline constexpr int kHeadsPerThread = 2;
 
 // Eight channels of the first half of a head and the eight they turn with.
 template <int kWidth, bool kInverse>
@@ -27,15 +27,17 @@ __device__ inline void rotate_pairs(__nv_bfloat16* to, const Float8& x1, const F
 }
 
 // A thread takes the same channels of several heads of a token, so that it reads its part of the table once;
-// neighbouring threads take neighbouring channels.
+// neighbouring threads take neighbouring channels. Blocks go from the last token to the first: who wrote the
+// heads wrote the last ones last, so that they are found in the L2 cache, and who reads them begins with the
+// first.
 template <int kWidth, bool kInverse>
 __global__ void __launch_bounds__(kRotateThreads) rotate_heads_kernel(const RotateHeadsParams p) {
   constexpr int kThreadsPerHead = kWidth / 2 / kVectorWidth;
-  const int64_t thread = int64_t{blockIdx.x} * kRotateThreads + threadIdx.x;
-  const int channel = static_cast<int>(thread % kThreadsPerHead) * kVectorWidth;
-  const int groups = (p.heads + kHeadsPerThread - 1) / kHeadsPerThread;
-  const int64_t token = thread / kThreadsPerHead / groups;
-  const int first = static_cast<int>(thread / kThreadsPerHead % groups) * kHeadsPerThread;
+  const unsigned thread = (gridDim.x - 1 - blockIdx.x) * kRotateThreads + threadIdx.x;
+  const unsigned channel = thread % kThreadsPerHead * kVectorWidth, group = thread / kThreadsPerHead;
+  const unsigned groups = (p.heads + kHeadsPerThread - 1) / kHeadsPerThread;
+  const int64_t token = group / groups;
+  const int first = static_cast<int>(group % groups) * kHeadsPerThread;
   if (token >= p.tokens) return;
 
   const auto* from = static_cast<const __nv_bfloat16*>(p.from) + token * p.from_row + channel;

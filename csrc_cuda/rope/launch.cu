@@ -9,6 +9,8 @@ template <int kWidth>
 void rotate_width(const RotateHeadsParams& p, cudaStream_t stream) {
   const int64_t groups = (p.heads + kHeadsPerThread - 1) / kHeadsPerThread;
   const int64_t threads = p.tokens * groups * (kWidth / 2 / kVectorWidth);
+  expect(threads < int64_t{1} << 31, concat("rotate_heads: expected fewer than 2^35 values, got ", p.tokens,
+                                            " tokens of ", p.heads, " heads"));
   const auto blocks = static_cast<unsigned>((threads + kRotateThreads - 1) / kRotateThreads);
   const LaunchShape shape{blocks, kRotateThreads, 0, stream};
   if (p.inverse)

@@ -145,13 +145,14 @@ StepReport time_train_step(const RunConfig& given, int repeats) {
     for (uint64_t seed = 1; seed <= kBatches; ++seed) all.push_back(random_batch(config, isolated, seed));
     return all;
   };
-  const auto one_document = batches(false);
-  run(learner, one_document[0]);  // plain
-  run(learner, one_document[1]);  // recorded, where there are graphs
+  const auto one_document = batches(false), isolated = batches(true);
+  const auto& first = config.data.packing == Packing::isolated ? isolated : one_document;
+  run(learner, first[0]);  // plain
+  run(learner, first[1]);  // recorded, where there are graphs
   wait_for(device);
   report.start_up_seconds = seconds_since_launch();
   report.timings.push_back(time_batches(learner, config, one_document, device, repeats));
-  report.timings.push_back(time_batches(learner, config, batches(true), device, repeats));
+  report.timings.push_back(time_batches(learner, config, isolated, device, repeats));
   report.memory_peak = memory_peak(report.device);
   return report;
 }

@@ -107,7 +107,9 @@ int64_t sum(const std::vector<KeptTensor>& kept) {
 // Of the backward pass.
 int64_t attention_workspace(const ModelConfig& config, const ActivationShape& shape) {
   const ops::AttentionDims dims = attention_dims(config.attention, ops::AttentionPath::automatic);
-  if (shape.kernels.attention) return ops::attention_kernel_workspace(dims, shape.batch, shape.seq_len);
+  if (shape.kernels.attention)
+    return ops::attention_kernel_workspace(
+        dims, {shape.batch, shape.seq_len, std::max(shape.batch, shape.documents), shape.deterministic});
   // LibTorch's paths: Q and K rotated again, gradients of both before they are rotated back, dQ summed in
   // f32.
   const int64_t query = dims.num_heads * dims.head_dim, key = dims.num_kv_heads * dims.head_dim;

@@ -20,6 +20,8 @@ struct ActivationShape {
   int64_t batch = 0, seq_len = 0;  // of a micro-batch
   int64_t element = 2;             // bytes of a stored activation: 2 for bf16, 4 for f32
   OperatorKernels kernels{};
+  int64_t documents = 0;  // capacity of a micro-batch; 0: one a row
+  bool deterministic = true;
 };
 
 // A tensor that an operator of one block saves; those that several save are listed once.

@@ -121,7 +121,7 @@ at::Tensor attention(const AttentionDims& dims, const at::Tensor& packed_btw, co
   expect_shape("attention packed", packed_btw, {documents.batch, documents.seq_len, -1});
   check_arguments(dims, packed_btw, rope);
   if (!why_no_attention_kernel(dims, packed_btw.device(), packed_btw.scalar_type()))
-    return attention_kernel(dims, packed_btw, rope, documents);
+    return attention_kernel(dims, packed_btw, rope, documents, deterministic);
   auto call = c10::make_intrusive<AttentionCall>();
   call->dims = dims;
   if (rope) call->rope = *rope;
@@ -133,7 +133,9 @@ at::Tensor attention(const AttentionDims& dims, const at::Tensor& packed_btw, co
 std::string attention_path_description(const AttentionDims& dims, at::Device device, at::ScalarType dtype,
                                        bool deterministic) {
   const char* reason = why_no_attention_kernel(dims, device, dtype);
-  if (!reason) return "cuDNN, the same bits in every run";
+  if (!reason)
+    return deterministic ? "cuDNN, the same bits in every run"
+                         : "cuDNN, the same bits in every run but for rows of one document each";
   const bool flash = takes_flash(dims, device, dtype, deterministic);
   return concat(flash ? "LibTorch's flash attention (" : "plain masked products (", reason, ")");
 }

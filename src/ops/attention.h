@@ -32,14 +32,28 @@ inline int64_t attention_packed_columns(const AttentionDims& d) {
 // `deterministic`: the gradient has the same bits in every run on the same device. CPU: always so.
 // CUDA, bf16, heads 64 or 128 wide, compute capability 9.0: cuDNN, which reads packed in place: the memory of
 // Q and K then holds their rotated values, so the caller gives packed away (it must not be read again, which
-// autograd checks; a leaf of the graph is copied first). Elsewhere on CUDA: false takes LibTorch's varlen
-// flash attention (bf16 only; its dQ is not reproducible), true plain masked products.
+// autograd checks; a leaf of the graph is copied first). There false leaves the order of sums in
+// dQ open where every row is one document, known by a capacity of B. Elsewhere on CUDA: false takes
+// LibTorch's varlen flash attention (bf16 only; its dQ is not reproducible), true plain masked products.
 at::Tensor attention(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
                      const Documents& documents, bool deterministic = true);
 
 // Which path attention() takes for a packed input of this dtype on this device, and why: a line for the log.
 std::string attention_path_description(const AttentionDims& dims, at::Device device, at::ScalarType dtype,
                                        bool deterministic);
+
+// Batches of one shape.
+struct AttentionBatch {
+  int64_t batch = 0, seq_len = 0;
+  int64_t documents = 0;  // capacity of their offsets
+  bool deterministic = true;
+};
+
+// Makes what training's calls with such batches need before the first of them, from another thread if wanted:
+// up to seconds where nothing is cached. For a packed input without further columns. Nothing to do where
+// attention() takes LibTorch's paths.
+void prepare_attention(const AttentionDims& dims, at::Device device, at::ScalarType dtype,
+                       const AttentionBatch& batch);
 
 // Rotated keys and values of the tokens seen so far, for decoding.
 struct AttentionCache {

@@ -27,17 +27,27 @@ struct KernelCall : torch::CustomClassHolder {
   AttentionDims dims;
   std::optional<RopeTable> rope;
   Documents documents;
+  bool deterministic = true;
 };
 using KernelCallPtr = c10::intrusive_ptr<KernelCall>;
 
+kernels::AttentionShape shape_of(const AttentionDims& dims, const AttentionBatch& batch,
+                                 int64_t packed_columns) {
+  return {.batch = batch.batch,
+          .tokens = batch.seq_len,
+          .documents = batch.documents,
+          .heads = static_cast<int>(dims.num_heads),
+          .kv_heads = static_cast<int>(dims.num_kv_heads),
+          .width = static_cast<int>(dims.head_dim),
+          .packed_columns = packed_columns,
+          .deterministic = batch.deterministic};
+}
+
 kernels::AttentionShape shape_of(const KernelCall& call, const at::Tensor& packed_btw) {
-  return {.batch = call.documents.batch,
-          .tokens = call.documents.seq_len,
-          .documents = call.documents.offsets.numel() - 1,
-          .heads = static_cast<int>(call.dims.num_heads),
-          .kv_heads = static_cast<int>(call.dims.num_kv_heads),
-          .width = static_cast<int>(call.dims.head_dim),
-          .packed_columns = packed_btw.size(2)};
+  const Documents& documents = call.documents;
+  return shape_of(call.dims,
+                  {documents.batch, documents.seq_len, documents.offsets.numel() - 1, call.deterministic},
+                  packed_btw.size(2));
 }
 
 void* begin_of(const at::Tensor& x) { return x.mutable_data_ptr(); }
@@ -62,8 +72,8 @@ void rotate(const KernelCall& call, const at::Tensor& from, const at::Tensor& to
 struct Scratch {
   at::Tensor tables, workspace;
 
-  Scratch(const KernelCall& call, const at::Tensor& packed_btw, AttentionPass pass) {
-    const kernels::AttentionShape shape = shape_of(call, packed_btw);
+  Scratch(const KernelCall& call, const kernels::AttentionShape& shape, const at::Tensor& packed_btw,
+          AttentionPass pass) {
     const auto options = packed_btw.options();
     tables = at::empty({kernels::attention_table_words(shape, pass)}, options.dtype(at::kInt));
     workspace = at::empty({kernels::attention_workspace_bytes(shape, pass)}, options.dtype(at::kByte));
@@ -77,7 +87,7 @@ struct Scratch {
 
 struct Forward {
   at::Tensor out_btw;
-  at::Tensor log_sum_exp_bth;  // undefined where nothing is saved
+  at::Tensor log_sum_exp;  // as the backward pass wants it; undefined where nothing is saved
 };
 
 Forward attend(const KernelCall& call, const at::Tensor& packed_btw, bool saves) {
@@ -90,67 +100,65 @@ Forward attend(const KernelCall& call, const at::Tensor& packed_btw, bool saves)
   }
   Forward result{at::empty({batch, tokens, d.num_heads * d.head_dim}, packed_btw.options()), {}};
   if (saves)
-    result.log_sum_exp_bth = at::empty({batch, tokens, d.num_heads}, packed_btw.options().dtype(at::kFloat));
-  const Scratch scratch(call, packed_btw, saves ? AttentionPass::forward : AttentionPass::inference);
-  kernels::attention_forward(
-      {.shape = shape_of(call, packed_btw),
-       .packed = packed_btw.const_data_ptr(),
-       .tables = scratch.tables.const_data_ptr<int32_t>(),
-       .out = begin_of(result.out_btw),
-       .log_sum_exp = saves ? result.log_sum_exp_bth.mutable_data_ptr<float>() : nullptr,
-       .workspace = begin_of(scratch.workspace)},
-      current_stream(packed_btw));
+    result.log_sum_exp = at::empty({batch * tokens * d.num_heads}, packed_btw.options().dtype(at::kFloat));
+  kernels::AttentionShape shape = shape_of(call, packed_btw);
+  if (!saves) shape.deterministic = false;  // no backward pass that rows would have to suit
+  const Scratch scratch(call, shape, packed_btw, saves ? AttentionPass::forward : AttentionPass::inference);
+  kernels::attention_forward({.shape = shape,
+                              .packed = packed_btw.const_data_ptr(),
+                              .tables = scratch.tables.const_data_ptr<int32_t>(),
+                              .out = begin_of(result.out_btw),
+                              .log_sum_exp = saves ? result.log_sum_exp.mutable_data_ptr<float>() : nullptr,
+                              .workspace = begin_of(scratch.workspace)},
+                             current_stream(packed_btw));
   return result;
 }
 
-// Rotated back (or as it is, without a rotation) to where it belongs.
-void unrotate(const KernelCall& call, const at::Tensor& gradient, const at::Tensor& to) {
-  if (call.rope)
-    rotate(call, gradient, to, /*inverse=*/true);
-  else if (!gradient.is_same(to))
-    to.copy_(gradient);
-}
-
 at::Tensor attend_backward(const KernelCall& call, const at::Tensor& packed_btw, const at::Tensor& out_btw,
-                           const at::Tensor& log_sum_exp_bth, const at::Tensor& dout_btw) {
+                           const at::Tensor& log_sum_exp, const at::Tensor& dout_btw) {
   const c10::DeviceGuard guard(packed_btw.device());
   const AttentionDims& d = call.dims;
   const kernels::AttentionShape shape = shape_of(call, packed_btw);
   const int64_t query_width = d.num_heads * d.head_dim, key_width = d.num_kv_heads * d.head_dim;
   const at::Tensor d_packed = at::empty_like(packed_btw);
-  const at::Tensor in_query = d_packed.narrow(2, 0, query_width);
   const at::Tensor in_key = d_packed.narrow(2, query_width, key_width);
   const at::Tensor in_value = d_packed.narrow(2, query_width + key_width, key_width);
   const int64_t used = attention_packed_columns(d);
   if (d_packed.size(2) > used) d_packed.narrow(2, used, d_packed.size(2) - used).zero_();
 
   at::Tensor d_key = in_key, d_value = in_value;
-  if (kernels::attention_key_gradient_row(shape) != shape.packed_columns) {
+  const bool apart = kernels::attention_key_gradient_row(shape) != shape.packed_columns;
+  if (apart) {
     d_key = at::empty(in_key.sizes(), packed_btw.options());
     d_value = at::empty_like(d_key);
   }
-  const Scratch scratch(call, packed_btw, AttentionPass::backward);
+  const Scratch scratch(call, shape, packed_btw, AttentionPass::backward);
   kernels::attention_backward({.shape = shape,
                                .packed = packed_btw.const_data_ptr(),
                                .tables = scratch.tables.const_data_ptr<int32_t>(),
                                .out = out_btw.const_data_ptr(),
-                               .log_sum_exp = log_sum_exp_bth.const_data_ptr<float>(),
+                               .log_sum_exp = log_sum_exp.const_data_ptr<float>(),
                                .d_out = dout_btw.const_data_ptr(),
-                               .d_query = begin_of(in_query),
+                               .d_query = begin_of(d_packed),
                                .d_key = begin_of(d_key),
                                .d_value = begin_of(d_value),
                                .workspace = begin_of(scratch.workspace)},
                               current_stream(packed_btw));
-  unrotate(call, in_query, in_query);
-  unrotate(call, d_key, in_key);
-  if (!d_value.is_same(in_value)) in_value.copy_(d_value);
+  if (call.rope) {
+    const at::Tensor in_place = d_packed.narrow(2, 0, query_width + (apart ? 0 : key_width));
+    rotate(call, in_place, in_place, /*inverse=*/true);
+  }
+  if (apart) {
+    call.rope ? rotate(call, d_key, in_key, /*inverse=*/true) : void(in_key.copy_(d_key));
+    in_value.copy_(d_value);
+  }
   return d_packed;
 }
 
 struct AttentionKernel : torch::autograd::Function<AttentionKernel> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& packed_btw, const KernelCallPtr& call) {
     const Forward result = attend(*call, packed_btw, /*saves=*/true);
-    ctx->save_for_backward({packed_btw, result.out_btw, result.log_sum_exp_bth});
+    ctx->save_for_backward({packed_btw, result.out_btw, result.log_sum_exp});
     ctx->saved_data["call"] = c10::IValue::make_capsule(call);
     return result.out_btw;
   }
@@ -197,7 +205,7 @@ const char* why_no_attention_kernel(const AttentionDims& dims, at::ScalarType dt
 }
 
 at::Tensor attention_kernel(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
-                            const Documents& documents) {
+                            const Documents& documents, bool deterministic) {
   const at::Device device = packed_btw.device();
   expect(packed_btw.numel() < int64_t{1} << 31,
          concat("attention packed: cuDNN takes fewer than 2^31 values, got ", packed_btw.sizes(),
@@ -212,6 +220,7 @@ at::Tensor attention_kernel(const AttentionDims& dims, const at::Tensor& packed_
   call->dims = dims;
   if (rope) call->rope = *rope;
   call->documents = documents;
+  call->deterministic = deterministic;
 
   const at::Tensor own_btw = writable(packed_btw);
   // Whoever kept it for a backward pass of their own is told by autograd that it has changed.
@@ -221,14 +230,15 @@ at::Tensor attention_kernel(const AttentionDims& dims, const at::Tensor& packed_
   return AttentionKernel::apply(own_btw, call);
 }
 
-int64_t attention_kernel_workspace(const AttentionDims& dims, int64_t batch, int64_t seq_len) {
-  return kernels::attention_score_bytes({.batch = batch,
-                                         .tokens = seq_len,
-                                         .documents = batch,
-                                         .heads = static_cast<int>(dims.num_heads),
-                                         .kv_heads = static_cast<int>(dims.num_kv_heads),
-                                         .width = static_cast<int>(dims.head_dim),
-                                         .packed_columns = attention_packed_columns(dims)});
+int64_t attention_kernel_workspace(const AttentionDims& dims, const AttentionBatch& batch) {
+  return kernels::attention_backward_bytes(shape_of(dims, batch, attention_packed_columns(dims)));
+}
+
+void prepare_attention(const AttentionDims& dims, at::Device device, at::ScalarType dtype,
+                       const AttentionBatch& batch) {
+  if (why_no_attention_kernel(dims, device, dtype)) return;
+  const c10::DeviceGuard guard(device);
+  kernels::prepare_attention(shape_of(dims, batch, attention_packed_columns(dims)));
 }
 
 }  // namespace transxssm::ops

@@ -15,9 +15,9 @@ const char* why_no_attention_kernel(const AttentionDims& dims, at::ScalarType dt
 // rotated heads take no memory of their own. A packed tensor that must not be written to (a leaf of the
 // graph) or can't be read by cuDNN (gaps between rows) is copied first.
 at::Tensor attention_kernel(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
-                            const Documents& documents);
+                            const Documents& documents, bool deterministic);
 
-// Bytes that its backward pass needs at a time beside the gradients, for documents of up to seq_len tokens.
-int64_t attention_kernel_workspace(const AttentionDims& dims, int64_t batch, int64_t seq_len);
+// Bytes that its backward pass needs at a time beside the gradients.
+int64_t attention_kernel_workspace(const AttentionDims& dims, const AttentionBatch& batch);
 
 }  // namespace transxssm::ops

@@ -14,7 +14,7 @@ namespace transxssm::ops {
 struct Documents {
   // i32 [capacity + 1], not decreasing, first 0, last B·T: document d is [offsets[d], offsets[d + 1]). The
   // capacity is fixed for a run (captured graphs need fixed shapes); unused entries at the end are empty
-  // documents.
+  // documents. A capacity of B says that every row is one document.
   at::Tensor offsets;
   at::Tensor ids;            // i32 [B, T]: the document of each token
   at::Tensor positions;      // i64 [B, T]: place inside the document, from 0 (or from `first_position`)

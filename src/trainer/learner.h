@@ -2,6 +2,8 @@
 // `bench step` make the same from a configuration.
 #pragma once
 
+#include <future>
+
 #include "config/run_config.h"
 #include "model/hybrid_model.h"
 #include "optim/flat_parameters.h"
@@ -16,7 +18,8 @@ struct Learner {
   Learner(const Learner&) = delete;  // its parts refer to each other
   Learner& operator=(const Learner&) = delete;
 
-  FlatParameters parameters;  // zeros until something gives them values
+  std::future<void> attention_plans;  // being made; first, so that it begins first
+  FlatParameters parameters;          // zeros until something gives them values
   HybridModel model;
   Optimizer optimizer;
   TrainStep step;

@@ -4,6 +4,7 @@
 
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "data/packing.h"
 #include "model/accounting.h"
 #include "model/hybrid_model.h"
 #include "model/mixer.h"
@@ -46,7 +47,9 @@ ActivationShape activation_shape(const RunConfig& config, const ComputeDevice& d
           static_cast<int64_t>(c10::elementSize(device.dtype)),
           {.ssd = gpu && !ops::why_no_ssd_kernel(ssd, device.dtype, device.capability),
            .attention = gpu && !ops::why_no_attention_kernel(attention, device.dtype, device.capability),
-           .cross_entropy = gpu && device.dtype == at::kBFloat16}};
+           .cross_entropy = gpu && device.dtype == at::kBFloat16},
+          document_capacity(config.train.micro_batch_size, config.train.seq_len, config.data.packing, 0),
+          config.train.deterministic};
 }
 
 uint64_t MemoryPlan::peak() const {

@@ -76,13 +76,15 @@ TEST_CASE(
     "memory: attention's backward pass has room for the gradients of its scores, within 2 GiB but for one "
     "head") {
   const ModelConfig model;
-  const auto beyond = [&](int64_t batch, int64_t seq_len) {
-    const ActivationShape shape{batch, seq_len};
+  const auto beyond = [&](int64_t batch, int64_t seq_len, bool deterministic = true) {
+    ActivationShape shape{batch, seq_len};
+    shape.deterministic = deterministic;
     ModelConfig narrow = model;
     narrow.intermediate_size = 0;  // so that attention is the widest operator
     return activation_memory(narrow, shape, Recompute::none).backward -
            batch * seq_len * (2 * (3 * 1024 + 3 * 1024 + 1024) + 4 * 8);
   };
-  REQUIRE(beyond(8, 4096) == int64_t{2} << 30);   // 8 rows, 4096² scores of 8 heads, bf16
-  REQUIRE(beyond(1, 65536) == int64_t{2} << 32);  // a head alone has 65536²
+  REQUIRE(beyond(8, 4096) == int64_t{2} << 30);           // 8 rows, 4096² scores of 8 heads, bf16
+  REQUIRE(beyond(1, 65536) == int64_t{2} << 32);          // a head alone has 65536²
+  REQUIRE(beyond(8, 4096, false) == kTokens * 4 * 1024);  // dQ in f32
 }

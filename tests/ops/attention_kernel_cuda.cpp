@@ -1,10 +1,14 @@
 // Attention by cuDNN between rotations: against f64, what must hold bit for bit, and in a CUDA graph.
 #include <vector>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/full.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "attention_cases.h"
+#include "csrc_cuda/attention/document_classes.h"
+#include "ops/cuda_stream.h"
 #include "support/cuda_graph.h"
 #include "support/require_error.h"
 
@@ -61,6 +65,10 @@ Result forward_backward(const AttentionShape& s, const at::Tensor& packed, const
   return {out.detach().flatten(0, 1), leaf.grad().flatten(0, 1)};
 }
 
+double distance(const at::Tensor& x, const at::Tensor& exact) {
+  return ((x.to(at::kDouble) - exact.to(at::kDouble)).norm() / exact.to(at::kDouble).norm()).item<double>();
+}
+
 struct Inputs {
   at::Tensor packed, dout;
 
@@ -70,6 +78,79 @@ struct Inputs {
                  .to(kGpu, at::kBFloat16)) {}
 };
 
+// Memory for a kernel's output between margins that it must leave alone.
+class Guarded {
+ public:
+  Guarded(int64_t count, at::ScalarType dtype)
+      : all_(at::full({count + 2 * kMargin}, kUntouched, at::TensorOptions(kGpu).dtype(dtype))) {}
+  void* begin() const { return inside().mutable_data_ptr(); }
+  template <class T>
+  T* begin() const {
+    return inside().mutable_data_ptr<T>();
+  }
+  at::Tensor inside() const { return all_.narrow(0, kMargin, all_.numel() - 2 * kMargin); }
+  bool margins_untouched() const {
+    return (all_.narrow(0, 0, kMargin) == kUntouched).all().item<bool>() &&
+           (all_.narrow(0, all_.numel() - kMargin, kMargin) == kUntouched).all().item<bool>();
+  }
+
+ private:
+  static constexpr int64_t kMargin = 1 << 20;  // whole tiles of a kernel beyond the end
+  static constexpr int kUntouched = 119;
+  at::Tensor all_;
+};
+
+// Both passes through their launchers.
+void require_canaries(const AttentionShape& s, bool deterministic) {
+  const Inputs in(s);
+  const int64_t tokens = s.batch * s.seq_len;
+  const auto& d = s.dims;
+  const kernels::AttentionShape shape{.batch = s.batch,
+                                      .tokens = s.seq_len,
+                                      .documents = static_cast<int64_t>(s.offsets.size()) - 1,
+                                      .heads = static_cast<int>(d.num_heads),
+                                      .kv_heads = static_cast<int>(d.num_kv_heads),
+                                      .width = static_cast<int>(d.head_dim),
+                                      .packed_columns = in.packed.size(2),
+                                      .deterministic = deterministic};
+  const at::Tensor offsets = offsets_of(s).to(kGpu);
+  const auto queue = [&](kernels::AttentionPass pass, auto launch) {
+    const Guarded tables(kernels::attention_table_words(shape, pass), at::kInt),
+        workspace(kernels::attention_workspace_bytes(shape, pass), at::kByte);
+    const auto stream = ops::current_stream(in.packed);
+    kernels::make_attention_tables({shape, pass, offsets.const_data_ptr<int32_t>(), tables.begin<int32_t>()},
+                                   stream);
+    launch(tables.begin<int32_t>(), workspace.begin(), stream);
+    REQUIRE(tables.margins_untouched());
+    REQUIRE(workspace.margins_untouched());
+  };
+  const int64_t query_row = d.num_heads * d.head_dim, key_row = kernels::attention_key_gradient_row(shape);
+  const bool apart = key_row != shape.packed_columns;
+  const Guarded out(tokens * query_row, at::kBFloat16), log_sum_exp(tokens * d.num_heads, at::kFloat),
+      gradient(in.packed.numel(), at::kBFloat16), d_key(apart ? tokens * key_row : 0, at::kBFloat16),
+      d_value(apart ? tokens * key_row : 0, at::kBFloat16);
+  const auto column = [&](int64_t first) { return gradient.inside().narrow(0, first, 1).mutable_data_ptr(); };
+  queue(kernels::AttentionPass::forward, [&](const int32_t* tables, void* workspace, CUstream_st* stream) {
+    kernels::attention_forward(
+        {shape, in.packed.const_data_ptr(), tables, out.begin(), log_sum_exp.begin<float>(), workspace},
+        stream);
+  });
+  queue(kernels::AttentionPass::backward, [&](const int32_t* tables, void* workspace, CUstream_st* stream) {
+    kernels::attention_backward(
+        {shape, in.packed.const_data_ptr(), tables, out.begin(), log_sum_exp.begin<float>(),
+         in.dout.const_data_ptr(), gradient.begin(), apart ? d_key.begin() : column(query_row),
+         apart ? d_value.begin() : column(query_row + d.num_kv_heads * d.head_dim), workspace},
+        stream);
+  });
+  for (const Guarded* written : {&out, &log_sum_exp, &gradient, &d_key, &d_value})
+    REQUIRE(written->margins_untouched());
+  const at::Tensor beside =
+      gradient.inside()
+          .view({tokens, -1})
+          .narrow(1, ops::attention_packed_columns(d), in.packed.size(2) - ops::attention_packed_columns(d));
+  REQUIRE((beside == 119).all().item<bool>());
+}
+
 }  // namespace
 
 TEST_CASE("attention by cuDNN: loses no more than plain products", "[ops][cuda]") {
@@ -78,13 +159,15 @@ TEST_CASE("attention by cuDNN: loses no more than plain products", "[ops][cuda]"
   for (const AttentionShape& shape :
        {awkward(2, 2, 64), awkward(2, 2, 128), awkward(4, 2, 64), awkward(4, 1, 128),
         awkward(2, 1, 128, false), long_rows(4, 2, 128), long_rows(2, 2, 64), whole_rows(2, 2, 128, 517),
-        whole_rows(4, 2, 64, 1)})
+        whole_rows(4, 2, 64, 1), whole_rows(4, 1, 128, 300), whole_rows(4, 2, 64, 129),
+        whole_rows(2, 2, 128, 2)})
     require_precision(attention_case(shape, deterministic), at::kBFloat16, at::kCUDA);
 }
 
 TEST_CASE("attention by cuDNN: the deterministic gradient has the same bits in every run", "[ops][cuda]") {
   if (!runs_here()) return;
-  for (const AttentionShape& s : {awkward(4, 2, 64), long_rows(4, 2, 128), whole_rows(4, 4, 64, 1009)}) {
+  for (const AttentionShape& s :
+       {awkward(4, 2, 64), long_rows(4, 2, 128), whole_rows(4, 4, 64, 1009), whole_rows(4, 2, 128, 1024)}) {
     const Inputs in(s);
     const Result first = forward_backward(s, in.packed, in.dout, true);
     for (int repeat = 0; repeat < 10; ++repeat) {
@@ -113,7 +196,8 @@ TEST_CASE("attention by cuDNN: token t changes nothing before t, bit for bit", "
 TEST_CASE("attention by cuDNN: a changed document changes no output and no gradient of another, bit for bit",
           "[ops][cuda]") {
   if (!runs_here()) return;
-  for (const AttentionShape& s : {awkward(4, 2, 64), long_rows(2, 2, 128)}) {
+  for (const AttentionShape& s :
+       {awkward(4, 2, 64), long_rows(2, 2, 128), whole_rows(2, 2, 128, 517), whole_rows(4, 2, 64, 300)}) {
     const Inputs in(s);
     const Result before = forward_backward(s, in.packed, in.dout, true);
     for (size_t d = 0; d + 1 < s.offsets.size(); ++d) {
@@ -131,6 +215,29 @@ TEST_CASE("attention by cuDNN: a changed document changes no output and no gradi
       }
     }
   }
+}
+
+TEST_CASE("attention by cuDNN: whole rows and the same rows among empty documents differ by rounding alone",
+          "[ops][cuda]") {
+  const bool deterministic = GENERATE(true, false);
+  if (!runs_here(deterministic)) return;
+  for (const AttentionShape& rows : {whole_rows(4, 4, 128, 640), whole_rows(4, 2, 64, 333)}) {
+    const Inputs in(rows);
+    AttentionShape padded = rows;
+    padded.offsets.insert(padded.offsets.end(), 3, padded.offsets.back());
+    const Result by_rows = forward_backward(rows, in.packed, in.dout, deterministic),
+                 by_tables = forward_backward(padded, in.packed, in.dout, deterministic);
+    constexpr double kBf16 = 1.0 / 256;
+    REQUIRE(distance(by_rows.out, by_tables.out) < kBf16);
+    REQUIRE(distance(by_rows.gradient, by_tables.gradient) < kBf16);
+  }
+}
+
+TEST_CASE("attention by cuDNN: passes write their outputs and nothing beside them", "[ops][cuda]") {
+  const bool deterministic = GENERATE(true, false);
+  if (!runs_here(deterministic)) return;
+  for (const AttentionShape& s : {whole_rows(4, 4, 128, 517), whole_rows(4, 2, 64, 130), awkward(4, 2, 64)})
+    require_canaries(s, deterministic);
 }
 
 TEST_CASE("attention by cuDNN: a captured graph replays the eager bits, and reads documents anew",
