@@ -25,6 +25,8 @@ struct LaunchShape {
   size_t smem_bytes;  // dynamic shared memory
   cudaStream_t stream;
   unsigned cluster = 1;  // blocks, along x
+  bool overlaps =
+      false;  // may start when the kernel before lets it (griddepcontrol), not when that has ended
 };
 
 // Queues `kernel`; throws when the launch is refused. A fault inside the kernel shows at a later call.
@@ -40,12 +42,17 @@ void launch(const char* name, void (*kernel)(Params...), const LaunchShape& shap
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.smem_bytes;
   config.stream = shape.stream;
-  cudaLaunchAttribute cluster{};
+  cudaLaunchAttribute attributes[2] = {};
+  config.attrs = attributes;
   if (shape.cluster > 1) {
+    cudaLaunchAttribute& cluster = attributes[config.numAttrs++];
     cluster.id = cudaLaunchAttributeClusterDimension;
     cluster.val.clusterDim = {shape.cluster, 1, 1};
-    config.attrs = &cluster;
-    config.numAttrs = 1;
+  }
+  if (shape.overlaps) {
+    cudaLaunchAttribute& overlap = attributes[config.numAttrs++];
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
   }
   check_cuda(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), name);
 }

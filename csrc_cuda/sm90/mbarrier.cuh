@@ -54,6 +54,14 @@ __device__ inline void named_barrier_sync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
+// For a launch that may overlap the one before it (LaunchShape::overlaps): the grid before lets it start once
+// all its blocks have called the first; the second waits until that grid has ended and its writes can be
+// seen.
+__device__ inline void let_next_grid_start() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+__device__ inline void wait_for_grid_before() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
 // Gives registers to, or takes them from, every thread of this warpgroup.
 template <int kRegisters>
 __device__ void raise_registers() {

@@ -13,23 +13,42 @@ struct SsdBackwardMaps {
   CUtensorMap saved;     // [B·H, spans·128, 128]
 };
 
-// Tiles of one chunk in each stage: C, B, X, dY.
+// Tiles of one chunk in each stage: the keys C and B, which are turned, the values X and dY, which are not
+// and have a barrier of their own.
 template <int kStageCount>
 struct SsdBackwardTiles {
   static constexpr int kStages = kStageCount;
+  static constexpr bool kReadersLoad = true;
   Tile c[kStages][2], b[kStages][2], x[kStages][2], dy[kStages][2];
+  sm90::Mbarrier values_loaded[kStages];
 };
 
 template <class Shared>
-__device__ void load_backward_tiles(const SsdBackwardParams& p, const SsdBackwardMaps& maps,
-                                    const SsdBlock& block, int chunk, Shared& tiles, int stage) {
-  SsdStage& s = tiles.stage[stage];
+__device__ void load_keys(const SsdBackwardParams& p, const SsdBackwardMaps& maps, const SsdBlock& block,
+                          int chunk, Shared& shared, int stage) {
+  sm90::Mbarrier& loaded = shared.stage[stage].loaded;
   const int row = chunk * kSsdChunk;
-  s.loaded.arrive_expecting(8 * sizeof(Tile));
-  load_tiles(tiles.c[stage], 2, maps.packed, s, block.c_column(), row, block.b);
-  load_tiles(tiles.b[stage], 2, maps.packed, s, block.b_column(p.in), row, block.b);
-  load_tiles(tiles.x[stage], 2, maps.packed, s, block.x_column(p.in), row, block.b);
-  load_tiles(tiles.dy[stage], 2, maps.dy, s, block.h * kSsdWidth, row, block.b);
+  loaded.arrive_expecting(4 * sizeof(Tile));
+  load_tiles(shared.c[stage], 2, maps.packed, loaded, block.c_column(), row, block.b);
+  load_tiles(shared.b[stage], 2, maps.packed, loaded, block.b_column(p.in), row, block.b);
+}
+
+template <class Shared>
+__device__ void load_values(const SsdBackwardParams& p, const SsdBackwardMaps& maps, const SsdBlock& block,
+                            int chunk, Shared& shared, int stage) {
+  sm90::Mbarrier& loaded = shared.values_loaded[stage];
+  const int row = chunk * kSsdChunk;
+  loaded.arrive_expecting(4 * sizeof(Tile));
+  load_tiles(shared.x[stage], 2, maps.packed, loaded, block.x_column(p.in), row, block.b);
+  load_tiles(shared.dy[stage], 2, maps.dy, loaded, block.h * kSsdWidth, row, block.b);
+}
+
+// For readers: until all tiles of the i-th chunk are there and turned.
+template <class Shared>
+__device__ void wait_for_tiles(Shared& shared, int i) {
+  const int stage = i % Shared::kStages, use = i / Shared::kStages;
+  shared.values_loaded[stage].wait(use % 2);
+  shared.stage[stage].wait_ready(use);
 }
 
 // Where C's and B's gradients begin in their maps.
@@ -71,16 +90,9 @@ __device__ inline void write_rows(float* by_token, const SsdInputs& in, const Ss
                                   float2 values) {
   if (lane_index() % 4 != 0) return;
   const int token = chunk * kSsdChunk + accumulator_row();
-  float* to = by_token + block.row(in) * in.tokens;
-  if (token < in.tokens) to[token] = values.x;
-  if (token + 8 < in.tokens) to[token + 8] = values.y;
-}
-
-// Turns one element of each half of the columns back.
-__device__ inline void turn_pair_back(float& x, float& y, float cos, float sin) {
-  const float turned = x * cos + y * sin;
-  y = y * cos - x * sin;
-  x = turned;
+  const int at = static_cast<int>(block.row(in)) * in.tokens + token;
+  if (token < in.tokens) by_token[at] = values.x;
+  if (token + 8 < in.tokens) by_token[at + 8] = values.y;
 }
 
 // 2^(s_i − s_j) for tokens that j reaches inside its span, else 0.

@@ -60,64 +60,82 @@ class FinishWarp {
   // The chunks from an anchor to the next.
   __device__ void finish(int anchor, SsdSums& sums) {
     constexpr int kChunks = kSsdTokensPerAnchor / kSsdChunk;
-    const int64_t count = (p_.in.tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor;
-    const float* anchors = p_.anchors + (block_.row(p_.in) * count + anchor) * 8;
+    const int64_t anchors = (p_.in.tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor;
+    const float* parts = p_.anchors + (block_.row(p_.in) * anchors + anchor) * kSsdAnchorParts;
     float reach = 0;  // <state before the first chunk, gradient of the state after it>
 #pragma unroll
-    for (int i = 0; i < 8; ++i) reach += anchors[i];
+    for (int i = 0; i < kSsdAnchorParts; ++i) reach += parts[i];
+    ChunkInputs inputs[kChunks];
+    Terms terms[kChunks];
+#pragma unroll
+    for (int k = 0; k < kChunks; ++k) {  // all reads on their way before the first is waited for
+      inputs[k] = warp_.load(kChunks * anchor + k);
+      terms[k] = read(kChunks * anchor + k);
+    }
     float incoming = 0;  // <state before the chunk, its gradient>, from the second chunk on
-    for (int chunk = kChunks * anchor; chunk < kChunks * (anchor + 1); ++chunk) {
-      if (chunk * kSsdChunk >= p_.in.tokens) return;
-      const ChunkInputs inputs = warp_.load(chunk);
+#pragma unroll
+    for (int k = 0; k < kChunks; ++k) {
+      const int chunk = kChunks * anchor + k;
+      const Terms& t = terms[k];
       __syncwarp();
-      const uint64_t starts = warp_.compute(inputs, scalars_);
+      const uint64_t starts = warp_.compute(inputs[k], scalars_);
       __syncwarp();
-      float inter[2], pairs[2], added[2];
-      read(p_.inter, chunk, inter);
-      read(p_.pairs, chunk, pairs);
-      read(p_.added, chunk, added);
       // What passes through the chunk, and after it what the chunk has added too: <state, its gradient>
       // again. A difference has the error of what it was taken from, which would drown a small share.
       constexpr float kNothingLeft = 1.f / 512;
-      const float carry = scalars_.carry, left = incoming - warp_sum(inter[0] + inter[1]);
-      const float through = chunk == kChunks * anchor ? carry * reach : carry < kNothingLeft ? 0.f : left;
+      const float carry = scalars_.carry, left = incoming - warp_sum(t.inter[0] + t.inter[1]);
+      const float through = k == 0 ? carry * reach : carry < kNothingLeft ? 0.f : left;
       const int last[2] = {scalars_.last[lane()], scalars_.last[lane() + 32]};
-      float da[2] = {pairs[0] + inter[0], pairs[1] + inter[1]};
+      float da[2] = {t.pairs[0] + t.inter[0], t.pairs[1] + t.inter[1]};
       sum_later(da, last, lane());
-      incoming = through + sum_earlier(added, lane());
+      float earlier[2] = {t.added[0], t.added[1]};
+      incoming = through + sum_earlier(earlier, lane());
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const bool alone = (starts >> (lane() + 32 * i) & 1) ||
                            (chunk == 0 && lane() + 32 * i == 0 && !p_.has_initial_state);
-        finish_token(inputs, i, chunk, alone ? 0.f : da[i] + added[i] + through, sums);
+        finish_token(inputs[k], t, i, chunk, alone ? 0.f : da[i] + earlier[i] + through, sums);
       }
     }
   }
 
  private:
+  // By token, as in SsdBackwardParams, for tokens `lane` and `lane + 32` of a chunk.
+  struct Terms {
+    float pairs[2], inter[2], added[2], direct[2], skip[2];
+  };
+
   __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
 
-  __device__ int64_t offset(int token) const { return block_.row(p_.in) * p_.in.tokens + token; }
-  __device__ void read(const float* by_token, int chunk, float (&value)[2]) const {
+  __device__ Terms read(int chunk) const {
+    Terms t;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const int token = chunk * kSsdChunk + lane() + 32 * i;
-      value[i] = token < p_.in.tokens ? by_token[offset(token)] : 0.f;
+      const int token = chunk * kSsdChunk + lane() + 32 * i,
+                at = static_cast<int>(block_.row(p_.in)) * p_.in.tokens + token;
+      const bool inside = token < p_.in.tokens;
+      t.pairs[i] = inside ? p_.pairs[at] : 0.f;
+      t.inter[i] = inside ? p_.inter[at] : 0.f;
+      t.added[i] = inside ? p_.added[at] : 0.f;
+      t.direct[i] = inside ? p_.direct[at] : 0.f;
+      t.skip[i] = inside && p_.in.d_skip ? p_.skip[at] : 0.f;
     }
+    return t;
   }
 
   // da: gradient of the log-decay a = −e^{A_log} Δ.
-  __device__ void finish_token(const ChunkInputs& inputs, int i, int chunk, float da, SsdSums& sums) const {
+  __device__ void finish_token(const ChunkInputs& inputs, const Terms& t, int i, int chunk, float da,
+                               SsdSums& sums) const {
     if (!inputs.inside[i]) return;
     const int token = chunk * kSsdChunk + lane() + 32 * i;
     const float x = warp_.pre_activation(inputs, i), rate = warp_.rate();
-    const float dtau = (p_.direct[offset(token)] - rate * da) / (1.f + __expf(-x));
+    const float dtau = (t.direct[i] - rate * da) / (1.f + __expf(-x));
     const int64_t row = int64_t{block_.b} * p_.in.tokens + token;
     const int column = (2 * p_.in.groups + p_.in.heads) * kSsdWidth + block_.h;
     static_cast<__nv_bfloat16*>(p_.d_packed)[row * p_.d_packed_columns + column] = __float2bfloat16_rn(dtau);
     sums.a_log -= da * rate * scalars_.dt[lane() + 32 * i];
     sums.dt_bias += dtau;
-    if (p_.in.d_skip) sums.d_skip += p_.skip[offset(token)];
+    sums.d_skip += t.skip[i];
   }
 
   const SsdBackwardParams& p_;
@@ -152,18 +170,18 @@ __global__ void __launch_bounds__(32 * kFinishWarps) ssd_backward_finish_kernel(
   p.sums[2 * rows * kSsdSumParts + at] = sums.d_skip;
 }
 
-// Adds the sums over sequences to the parameters' gradients. Grid: 3; one thread a head.
+// Adds the sums over sequences to the parameters' gradients. Grid: H, 3; a warp each.
 __global__ void ssd_parameter_gradients_kernel(const SsdBackwardParams p) {
-  float* const gradients[3] = {p.d_a_log, p.d_dt_bias, p.d_d_skip};
-  float* gradient = gradients[blockIdx.x];
+  const int h = static_cast<int>(blockIdx.x), which = static_cast<int>(blockIdx.y);
+  float* gradient = which == 0 ? p.d_a_log : which == 1 ? p.d_dt_bias : p.d_d_skip;
   if (!gradient) return;
-  for (int h = static_cast<int>(threadIdx.x); h < p.in.heads; h += static_cast<int>(blockDim.x)) {
-    float sum = 0;
-    for (int b = 0; b < p.in.batch; ++b)
-      for (int part = 0; part < kSsdSumParts; ++part)
-        sum += p.sums[((int64_t{blockIdx.x} * p.in.batch + b) * p.in.heads + h) * kSsdSumParts + part];
-    gradient[h] += sum;
+  float sum = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < p.in.batch * kSsdSumParts; i += kWarpSize) {
+    const int64_t row = (int64_t{which} * p.in.batch + i / kSsdSumParts) * p.in.heads + h;
+    sum += p.sums[row * kSsdSumParts + i % kSsdSumParts];
   }
+  sum = warp_sum(sum);
+  if (threadIdx.x == 0) gradient[h] += sum;
 }
 
 }  // namespace transxssm::kernels

@@ -1,5 +1,6 @@
 // The backward scan's two kernels. Apart, because ptxas orders the products of one kernel with both roles one
-// by one.
+// by one. The second starts as soon as every block of the first has: the first is the longer one where both
+// run side by side, and each then finds the other's tiles in the cache.
 #pragma once
 
 #include "csrc_cuda/ssd/bwd_reverse.cuh"
@@ -13,12 +14,16 @@ inline constexpr int kReverseThreads = 512;
 
 __global__ void __launch_bounds__(kReverseThreads, 1)
     ssd_reverse_kernel(const SsdBackwardParams p, const __grid_constant__ SsdBackwardMaps maps) {
+  sm90::let_next_grid_start();
   extern __shared__ __align__(1024) unsigned char memory[];
   auto& shared = *reinterpret_cast<SsdReverseShared*>(memory);
   if (threadIdx.x == 0) {
-    for (SsdStage& stage : shared.stage) stage.init(SsdReverseShared::kLoaderThreads, 12);
+    for (SsdStage& stage : shared.stage) stage.init(SsdReverseShared::kLoaderThreads, 1);
+    for (sm90::Mbarrier& loaded : shared.values_loaded) loaded.init(1);
     shared.pairs_ready.init(128);
     shared.pairs_free.init(8);
+    shared.gradient_read.init(8);
+    shared.gradient_written.init(8);
     sm90::fence_mbarrier_init();
   }
   __syncthreads();
@@ -38,29 +43,34 @@ __global__ void __launch_bounds__(kReverseThreads, 1)
   }
 }
 
-// Grid: H, B, segments · kSpanInterleave.
-inline constexpr int kSpanThreads = 256;
+// Grid: H, B, blocks of a row's spans. The last block stays until the reverse kernel has ended, so that what
+// comes after this kernel comes after both.
+inline constexpr int kSpanThreads = 512;
 
-__global__ void __launch_bounds__(kSpanThreads, 2)
+__global__ void __launch_bounds__(kSpanThreads, 1)
     ssd_spans_kernel(const SsdBackwardParams p, const __grid_constant__ SsdBackwardMaps maps) {
   extern __shared__ __align__(1024) unsigned char memory[];
   auto& shared = *reinterpret_cast<SsdSpanShared*>(memory);
   if (threadIdx.x == 0) {
-    shared.stage[0].init(SsdSpanShared::kLoaderThreads, 4);
-    shared.state_loaded.init(1);
+    shared.init();
     sm90::fence_mbarrier_init();
   }
   __syncthreads();
-  const int z = static_cast<int>(blockIdx.z);
-  const SsdBlock block(p.in, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x), z / kSpanInterleave);
-  const SpanOrder order(block, z % kSpanInterleave);
-  if (threadIdx.x < 128) {
-    sm90::raise_registers<168>();
-    SpanScan(p, maps, block, order, shared).run();
-  } else {
-    sm90::lower_registers<88>();
-    run_span_loaders(p, maps, block, order, shared);
+  switch (threadIdx.x / 128) {
+    case 0:
+      sm90::raise_registers<176>();
+      SpanScan<0>(p, maps, shared).run();
+      break;
+    case 1:
+      sm90::raise_registers<176>();
+      SpanScan<1>(p, maps, shared).run();
+      break;
+    default:
+      sm90::lower_registers<80>();
+      run_span_loaders(p, maps, shared, static_cast<int>(threadIdx.x) - 256);
   }
+  if (blockIdx.x + 1 == gridDim.x && blockIdx.y + 1 == gridDim.y && blockIdx.z + 1 == gridDim.z)
+    sm90::wait_for_grid_before();
 }
 
 }  // namespace transxssm::kernels

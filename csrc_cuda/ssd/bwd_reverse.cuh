@@ -20,35 +20,34 @@ struct SsdReverseShared : SsdBackwardTiles<kReverseStages> {
   Tile gradient[2][2];   // rounded G: [column half][row half]
   Tile weights, scores;  // Wᵀ and dSᵀ, [64 j × 64 i]
   AngleTable angle_table[kStages];
-  ChunkScalars scalars[kStages];
+  ScalarRing<kStages> scalars;
   RotationStep rotation_step;
-  SsdStage stage[kStages];
+  SsdStage stage[kStages];  // free: the angle table is, through which dB leaves
   sm90::Mbarrier pairs_ready, pairs_free;
-  float gained[4][kSsdChunk], lost[kSsdChunk];  // by s: of each warp's rows, of each row
+  sm90::Mbarrier gradient_read, gradient_written;  // by every warp of both carrying warpgroups
+  float gained[4][kSsdChunk], lost[kSsdChunk];     // by s: of each warp's rows, of each row
 
   template <class Rotation>
-  __device__ void turn(Rotation& rotation, int k) {
-    rotation.turn({c[k]->bytes, b[k]->bytes}, &angle_table[k]);
+  __device__ void turn(Rotation& rotation, int i) {
+    const int k = i % kStages;
+    if (i >= kStages) stage[k].free.wait((i / kStages - 1) % 2);
+    rotation.turn({c[k]->bytes, b[k]->bytes}, angle_table[k]);
   }
 };
 
-enum ReverseBarrier {
-  kGradientRead = 1,
-  kGradientWritten,
-  kInputsOnly,
-  kKeysOnly,
-  kPairsOnly,
-  kReverseLoaders
-};
+enum ReverseBarrier { kInputsOnly = 1, kKeysOnly, kPairsOnly, kReverseLoaders };
 
 __device__ inline int reverse_chunk(const SsdBlock& block, int i) { return block.last_chunk - 1 - i; }
 
+// The loaders ask for the first chunks only; "inputs" asks for the others, as soon as their stage is free:
+// the loaders would have to turn a chunk first.
 __device__ inline void run_reverse_loaders(const SsdBackwardParams& p, const SsdBackwardMaps& maps,
                                            const SsdBlock& block, SsdReverseShared& shared) {
   // The order runs below 0 where reads are ahead of the last chunk: what they bring is not used.
   const auto chunk_at = [&](int i) { return max(reverse_chunk(block, i), 0); };
   const auto load = [&](int i, int stage) {
-    load_backward_tiles(p, maps, block, chunk_at(i), shared, stage);
+    load_keys(p, maps, block, chunk_at(i), shared, stage);
+    load_values(p, maps, block, chunk_at(i), shared, stage);
   };
   run_loaders(p.in, block, static_cast<int>(threadIdx.x) % 128, kReverseLoaders, block.chunks(), shared,
               chunk_at, load);
@@ -78,12 +77,10 @@ class ReversePairs {
   __device__ void run() {
     for (int i = 0; i < block_.chunks(); ++i) {
       const int stage = i % kReverseStages, chunk = reverse_chunk(block_, i);
-      shared_.stage[stage].wait_ready(i / kReverseStages);
+      wait_for_tiles(shared_, i);
       float lost[2] = {}, skip[2] = {};
 #pragma unroll 1
       for (int half = 0; half < 2; ++half) make_half(half, stage, i, lost, skip);
-      __syncwarp();
-      if (lane_index() == 0) shared_.stage[stage].free.arrive();
       sm90::fence_async_proxy();
       shared_.pairs_ready.arrive();
       if (p_.in.d_skip) {
@@ -108,7 +105,7 @@ class ReversePairs {
         scores, sm90::Rows64{shared_.x[stage]}, sm90::Rows64{shared_.dy[stage]->bytes + rows}, false);
     sm90::wgmma_commit();
     sm90::wgmma_wait<0>();
-    weigh(products, scores, half * kHalf, shared_.scalars[stage], lost, skip);
+    weigh(products, scores, half * kHalf, shared_.scalars[i], lost, skip);
     if (half == 0 && i > 0) shared_.pairs_free.wait((i - 1) % 2);
     store_rounded<1>(products, &shared_.weights, half * kHalf);
     store_rounded<1>(scores, &shared_.scores, half * kHalf);
@@ -179,27 +176,35 @@ class ReverseScan {
     publish(gradient);
     for (int i = 0; i < block_.chunks(); ++i) {
       const int stage = i % kReverseStages, chunk = reverse_chunk(block_, i);
-      shared_.stage[stage].wait_ready(i / kReverseStages);
-      const ChunkScalars& scalars = shared_.scalars[stage];
-      add_outputs(gradient, scalars, stage, i);
+      wait_for_tiles(shared_, i);
+      const ChunkScalars& scalars = shared_.scalars[i];
+      if (is_first_of_anchor(chunk - 2)) prefetch_anchor(chunk - 2);
+      add_outputs(gradient, scalars, stage);
+      if (!kInputs && i > 0 && stores()) release_table(1 - stage);
+      __syncwarp();
+      shared_.gradient_written.wait(i % 2);
       float d[64];
       multiply_by_gradient(d, stage);
-      if (is_first_of_anchor(chunk - 1)) write_anchor(gradient, chunk - 1);
       sm90::wgmma_wait<0>();
+      arrive(shared_.gradient_read);
       weigh_later(d, scalars, stage, chunk);
+      if (is_first_of_anchor(chunk - 1)) write_anchor(gradient, chunk - 1);  // while the pairs are made
       shared_.pairs_ready.wait(i % 2);
       multiply_by_pairs(d, stage);
-      sm90::named_barrier_sync(kGradientRead, 256);  // both products with the old copy are done
+      shared_.gradient_read.wait(i % 2);  // everyone's, of the old copy
       publish(gradient);
       sm90::wgmma_wait<0>();
-      __syncwarp();
-      if (lane_index() == 0) shared_.pairs_free.arrive();
+      arrive(shared_.pairs_free);
+      if (kInputs && stores() && i + kReverseStages < block_.chunks()) {
+        shared_.pairs_free.wait(i % 2);
+        load_keys(p_, maps_, block_, reverse_chunk(block_, i + kReverseStages), shared_, stage);
+      }
       __syncwarp();
       if constexpr (kInputs)
         finish_inputs(d, scalars, stage, chunk);
       else if (p_.in.rope_cos)
-        turn_back(d, shared_.angle_table[stage]);
-      store(d, stage, chunk);
+        shared_.angle_table[stage].turn_back(d);
+      store(d, stage, i);
     }
     if (block_.segment == 0 && p_.d_initial_state)
       write_state(gradient, p_.d_initial_state, block_.row(p_.in), 64 * kHalf);
@@ -222,21 +227,25 @@ class ReverseScan {
     }
   }
 
-  // Both halves' rounded copies, for everyone. The barrier also says that the halves are complete.
+  __device__ static void arrive(sm90::Mbarrier& barrier) {
+    __syncwarp();
+    if (lane_index() == 0) barrier.arrive();
+    __syncwarp();
+  }
+
+  // This half's rounded copy, for everyone.
   __device__ void publish(const float (&gradient)[64]) {
     store_rounded<2>(gradient, &shared_.gradient[0][kHalf]);
     sm90::fence_async_proxy();
-    sm90::named_barrier_sync(kGradientWritten, 256);
+    arrive(shared_.gradient_written);
   }
 
   // G ← e^{s_end} G + (e^s ∘ dY)ᵀ C. Done before the other products begin: its operand's registers are needed
   // again.
-  __device__ void add_outputs(float (&gradient)[64], const ChunkScalars& scalars, int stage, int i) {
+  __device__ void add_outputs(float (&gradient)[64], const ChunkScalars& scalars, int stage) {
     scale_rows(gradient, scalars.carry, scalars.carry);
     uint32_t outputs[4][4];
     load_transposed_scaled(shared_.dy[stage][kHalf], scalars.from_carry, outputs);
-    if (i > 0 && stores()) release_stored((i - 1) % kReverseStages);
-    __syncwarp();
     sm90::wgmma_fence();
     sm90::multiply<sm90::Major::outer>(gradient, outputs, sm90::Rows64{shared_.c[stage]}, true);
     sm90::wgmma_commit();
@@ -288,66 +297,79 @@ class ReverseScan {
     for_each_value<1, 64>(shared_.dy[stage], [&](int element, float value) { d[element] += skip * value; });
   }
 
-  // dX by way of X's tiles, dB by way of B's, which nobody reads any more.
-  __device__ void store(const float (&d)[64], int stage, int chunk) {
-    Tile* staging = kInputs ? shared_.x[stage] : shared_.b[stage];
-    __syncwarp();
+  // dX by way of X's tiles, which nobody reads any more; dB by way of its angles, which keep no copy waiting.
+  __device__ void store(const float (&d)[64], int stage, int i) {
+    static_assert(sizeof(AngleTable) == 2 * sizeof(Tile));
+    Tile* staging = kInputs ? shared_.x[stage] : reinterpret_cast<Tile*>(shared_.angle_table[stage].bytes);
+    if constexpr (kInputs)
+      __syncwarp();  // what a warp overwrites, only it has read
+    else
+      sync_own();
     store_rounded<1>(d, staging);
     sm90::fence_async_proxy();
     sync_own();
-    if (warp_in_group() != 0 && lane_index() == 0) shared_.stage[stage].free.arrive();
     if (stores()) {
       const CUtensorMap& map = kInputs ? maps_.d_packed : maps_.d_b;
       const int column = kInputs ? block_.x_column(p_.in) : d_b_column(p_, block_);
+      const int row = reverse_chunk(block_, i) * kSsdChunk;
       for (int half = 0; half < 2; ++half)
-        sm90::store_tile(&map, &staging[half], column + 64 * half, chunk * kSsdChunk, block_.b);
+        sm90::store_tile(&map, &staging[half], column + 64 * half, row, block_.b);
       sm90::commit_stores();
+      if (kInputs && i + kReverseStages < block_.chunks()) {
+        sm90::wait_stores_read();
+        load_values(p_, maps_, block_, reverse_chunk(block_, i + kReverseStages), shared_, stage);
+      }
     }
     __syncwarp();
   }
 
-  // Gives the chunk before back to the loaders once the copy engine has read its gradients.
-  __device__ void release_stored(int stage) {
+  // Gives a chunk's angles back to the loaders once the copy engine has read its gradients.
+  __device__ void release_table(int stage) {
     sm90::wait_stores_read();
     shared_.stage[stage].free.arrive();
-  }
-
-  __device__ static void turn_back(float (&d)[64], const AngleTable& table) {
-    const uint32_t first_piece = AngleTable::offset(accumulator_row(), accumulator_column());
-#pragma unroll
-    for (int k = 0; k < 8; ++k) {
-      const unsigned char* place = table.bytes + sm90::other_piece(first_piece, 2 * k);
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {  // eight rows on, the order of pieces is the same
-        const uint2 two = *reinterpret_cast<const uint2*>(place + half * 8 * AngleTable::kRowBytes);
-        const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&two.x));
-        const float2 high = __half22float2(*reinterpret_cast<const __half2*>(&two.y));
-        turn_pair_back(d[4 * k + 2 * half], d[4 * (k + 8) + 2 * half], low.x, low.y);
-        turn_pair_back(d[4 * k + 2 * half + 1], d[4 * (k + 8) + 2 * half + 1], high.x, high.y);
-      }
-    }
   }
 
   __device__ static bool is_first_of_anchor(int chunk) {
     return chunk >= 0 && chunk * kSsdChunk % kSsdTokensPerAnchor == 0;
   }
 
-  // <state before the chunk, gradient of the state after it>, this warp's part.
+  // Of the saved state before a chunk, this warpgroup's rows.
+  __device__ const __nv_bfloat16* saved_rows(int chunk) const {
+    const int spans = (p_.in.tokens + kSsdTokensPerState - 1) / kSsdTokensPerState;
+    const int64_t state =
+        static_cast<int>(block_.row(p_.in)) * spans + chunk * kSsdChunk / kSsdTokensPerState;
+    return static_cast<const __nv_bfloat16*>(p_.saved_states) + (state * kSsdWidth + 64 * kHalf) * kSsdWidth;
+  }
+
+  // Brings what write_anchor will read nearer, a cache line a thread: its latency would hold everyone up.
+  __device__ void prefetch_anchor(int chunk) const {
+    const auto* line = reinterpret_cast<const unsigned char*>(saved_rows(chunk)) + threadIdx.x % 128 * 128;
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
+  }
+
+  // <state before the chunk, gradient of the state after it>, this warp's part. In f32: G's rounded copy is
+  // not accurate enough where the decay is steep.
   __device__ void write_anchor(const float (&gradient)[64], int chunk) const {
-    const auto spans = static_cast<int64_t>((p_.in.tokens + kSsdTokensPerState - 1) / kSsdTokensPerState);
-    const auto anchors = static_cast<int64_t>((p_.in.tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor);
-    const int64_t state = block_.row(p_.in) * spans + chunk * kSsdChunk / kSsdTokensPerState;
-    const int64_t index = block_.row(p_.in) * anchors + chunk * kSsdChunk / kSsdTokensPerAnchor;
-    const auto* saved = static_cast<const __nv_bfloat16*>(p_.saved_states) + state_offset(state, 64 * kHalf);
+    const int anchors = (p_.in.tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor;
+    const int index = static_cast<int>(block_.row(p_.in)) * anchors + chunk * kSsdChunk / kSsdTokensPerAnchor;
+    const __nv_bfloat16* saved = saved_rows(chunk) + accumulator_row() * kSsdWidth + accumulator_column();
+    constexpr int kAtOnce = 16;
     float sum = 0;
 #pragma unroll
-    for (int k = 0; k < 32; ++k) {
-      const uint32_t pair =
-          __ldg(reinterpret_cast<const uint32_t*>(saved + 8 * (k % 2) * kSsdWidth + 8 * (k / 2)));
-      sum += sm90::low_half(pair) * gradient[2 * k] + sm90::high_half(pair) * gradient[2 * k + 1];
+    for (int first = 0; first < 32; first += kAtOnce) {
+      uint32_t pairs[kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        const int k = first + i;
+        pairs[i] = __ldg(reinterpret_cast<const uint32_t*>(saved + 8 * (k % 2) * kSsdWidth + 8 * (k / 2)));
+      }
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i)
+        sum += sm90::low_half(pairs[i]) * gradient[2 * (first + i)] +
+               sm90::high_half(pairs[i]) * gradient[2 * (first + i) + 1];
     }
     sum = warp_sum(sum);
-    if (lane_index() == 0) p_.anchors[index * 8 + 4 * kHalf + warp_in_group()] = sum;
+    if (lane_index() == 0) p_.anchors[index * kSsdAnchorParts + 4 * kHalf + warp_in_group()] = sum;
   }
 
   const SsdBackwardParams& p_;

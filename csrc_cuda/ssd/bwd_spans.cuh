@@ -1,86 +1,86 @@
-// The span role of the backward scan: C's gradient, span by span of 128 tokens, each from its saved state.
-// Per chunk, with the state S before it:
-//   dC = diag(e^s) dY S + dS B,  dS_ij = (dY Xᵀ)_ij e^{s_i − s_j} Δ_j for j ≤ i
-// One warpgroup computes, one loads. Nothing is loaded ahead: two blocks on a multiprocessor fill each
-// other's waits.
+// The span role of the backward scan: C's gradient, span by span of two chunks, from the saved state S before
+// it. With a span's earlier chunk A and later chunk B, and dS_ij = (dY Xᵀ)_ij e^{s_i − s_j} Δ_j for j ≤ i of
+// one chunk:
+//   dC_A = diag(e^s) dY_A S + dS_A B_A
+//   dC_B = diag(e^s) (e^{s_end of A} dY_B S + (dY_B X_Aᵀ) diag(w_A) B_A) + dS_B B_B
+// w as in the forward scan. Nothing passes from one chunk's warpgroup to the other's.
 #pragma once
 
 #include "csrc_cuda/ssd/bwd_common.cuh"
 
 namespace transxssm::kernels {
 
-inline constexpr int kSpanInterleave = 2;  // blocks that take a segment's spans in turn
+inline constexpr int kSpansPerBlock = 4;
 
-struct SsdSpanShared : SsdBackwardTiles<1> {
-  static constexpr int kLoaderThreads = 128;
-  Tile state[2][2];  // before the chunk: [column half][row half]
-  ChunkScalars scalars[kStages];
+enum SpanBarrier { kSpanLoaders = 1, kSpanScans };  // one more for the other scan
+
+struct SsdSpanShared : SsdBackwardTiles<2> {  // stage 0: the earlier chunk, 1: the later one
+  static constexpr int kLoaderThreads = 256;
+  Tile state[2][2];  // [column half][row half]
+  AngleTable angle_table[kStages];
+  ScalarRing<kStages> scalars;
   RotationStep rotation_step;
   SsdStage stage[kStages];
-  sm90::Mbarrier state_loaded;
+  sm90::Mbarrier state_loaded, state_free;
 
+  __device__ void init() {
+    constexpr int kWarps = 4;  // of a warpgroup
+    stage[0].init(kLoaderThreads, 2 * kWarps);
+    stage[1].init(kLoaderThreads, kWarps);
+    for (sm90::Mbarrier& loaded : values_loaded) loaded.init(1);
+    state_loaded.init(1);
+    state_free.init(2 * kWarps);
+  }
   template <class Rotation>
-  __device__ void turn(Rotation& rotation, int k) {
-    rotation.turn({c[k]->bytes, b[k]->bytes});
+  __device__ void turn(Rotation& rotation, int i) {
+    const int k = i % kStages;
+    rotation.turn({c[k]->bytes, b[k]->bytes}, angle_table[k]);
   }
 };
 
-enum SpanBarrier { kSpanScan = 1, kSpanLoaders };
-
 // The block's spans, in the reverse role's order, so that both find the other's tiles in the L2 cache. A
-// row's last span may lack its second chunk; the copies then bring zeros.
+// row's last span may lack its later chunk; the copies then bring zeros.
 struct SpanOrder {
-  int spans, last_span;
+  int last_span, spans;
 
-  __device__ SpanOrder(const SsdBlock& block, int turn) {
-    const int first = block.first_chunk / 2;
-    last_span = (block.last_chunk + 1) / 2 - 1 - turn;
-    spans = (last_span - first) / kSpanInterleave + (last_span >= first ? 1 : 0);
+  // The last dimension of the grid counts the blocks of a row.
+  __device__ explicit SpanOrder(const SsdInputs& in) {
+    const int index = static_cast<int>(blockIdx.z);
+    const int of_row = (in.tokens + kSsdTokensPerState - 1) / kSsdTokensPerState;
+    last_span = of_row - 1 - kSpansPerBlock * index;
+    spans = min(kSpansPerBlock, last_span + 1);
   }
-  __device__ int span(int k) const { return max(last_span - kSpanInterleave * k, 0); }
+  __device__ int span(int k) const { return max(last_span - k, 0); }
   __device__ int chunk(int i) const { return 2 * span(i / 2) + i % 2; }
 };
 
-__device__ inline void run_span_loaders(const SsdBackwardParams& p, const SsdBackwardMaps& maps,
-                                        const SsdBlock& block, const SpanOrder& order,
-                                        SsdSpanShared& shared) {
-  const auto chunk_at = [&](int i) { return order.chunk(i); };
-  const auto load = [&](int i, int stage) {
-    load_backward_tiles(p, maps, block, order.chunk(i), shared, stage);
-    if (i % 2 != 0) return;
-    shared.state_loaded.arrive_expecting(4 * sizeof(Tile));
-    for (int tile = 0; tile < 4; ++tile)
-      sm90::load_tile(&shared.state[tile / 2][tile % 2], &maps.saved, &shared.state_loaded, 64 * (tile / 2),
-                      order.span(i / 2) * kSsdWidth + 64 * (tile % 2), static_cast<int>(block.row(p.in)));
-  };
-  run_loaders(p.in, block, static_cast<int>(threadIdx.x) - 128, kSpanLoaders, 2 * order.spans, shared,
-              chunk_at, load);
+// Only which row it is matters here.
+__device__ inline SsdBlock span_row(const SsdInputs& in) {
+  return {in, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x), 0};
 }
 
-// The rotation of one of a thread's two rows, for turning accumulators [64 tokens × 128] back.
-struct RowAngles {
-  float2 cos[8], sin[8];
+// Announces and queues the copies of the k-th span's earlier (stage 0) or later chunk; the state comes with
+// the earlier one.
+__device__ inline void load_span(const SsdBackwardParams& p, const SsdBackwardMaps& maps,
+                                 const SsdBlock& block, const SpanOrder& order, int k, int stage,
+                                 SsdSpanShared& shared) {
+  load_keys(p, maps, block, order.chunk(2 * k + stage), shared, stage);
+  load_values(p, maps, block, order.chunk(2 * k + stage), shared, stage);
+  if (stage != 0) return;
+  shared.state_loaded.arrive_expecting(4 * sizeof(Tile));
+  for (int tile = 0; tile < 4; ++tile)
+    sm90::load_tile(&shared.state[tile / 2][tile % 2], &maps.saved, &shared.state_loaded, 64 * (tile / 2),
+                    order.span(k) * kSsdWidth + 64 * (tile % 2), static_cast<int>(block.row(p.in)));
+}
 
-  __device__ RowAngles(const SsdInputs& in, int b, int chunk, int row_half) {
-    if (!in.rope_cos) return;
-    const int64_t position = in.positions[static_cast<int64_t>(b) * in.tokens] + chunk * kSsdChunk +
-                             accumulator_row() + 8 * row_half;
-    const int64_t at = min(position, in.rope_rows - 1) * (kSsdWidth / 2) + accumulator_column();
-#pragma unroll
-    for (int k = 0; k < 8; ++k) {
-      cos[k] = __ldg(reinterpret_cast<const float2*>(in.rope_cos + at + 8 * k));
-      sin[k] = __ldg(reinterpret_cast<const float2*>(in.rope_sin + at + 8 * k));
-    }
-  }
-
-  __device__ void turn_back(float (&d)[64], int half) const {
-#pragma unroll
-    for (int k = 0; k < 8; ++k) {
-      turn_pair_back(d[4 * k + 2 * half], d[4 * (k + 8) + 2 * half], cos[k].x, sin[k].x);
-      turn_pair_back(d[4 * k + 2 * half + 1], d[4 * (k + 8) + 2 * half + 1], cos[k].y, sin[k].y);
-    }
-  }
-};
+__device__ inline void run_span_loaders(const SsdBackwardParams& p, const SsdBackwardMaps& maps,
+                                        SsdSpanShared& shared, int thread) {
+  const SsdBlock block = span_row(p.in);
+  const SpanOrder order(p.in);
+  const auto chunk_at = [&](int i) { return order.chunk(i); };
+  const auto load = [&](int i, int stage) { load_span(p, maps, block, order, i / 2, stage, shared); };
+  run_loaders(p.in, block, thread, kSpanLoaders, 2 * order.spans, shared, chunk_at, load);
+}
 
 // dY Xᵀ → dS, in place.
 __device__ inline void weigh_scores(float (&scores)[32], const ChunkScalars& scalars) {
@@ -101,106 +101,120 @@ __device__ inline void weigh_scores(float (&scores)[32], const ChunkScalars& sca
   }
 }
 
+// One warpgroup: dC of the spans' earlier (kStage 0) or later (1) chunks.
+template <int kStage>
 class SpanScan {
  public:
-  __device__ SpanScan(const SsdBackwardParams& p, const SsdBackwardMaps& maps, const SsdBlock& block,
-                      const SpanOrder& order, SsdSpanShared& shared)
-      : p_(p), maps_(maps), block_(block), shared_(shared), order_(order) {}
+  __device__ SpanScan(const SsdBackwardParams& p, const SsdBackwardMaps& maps, SsdSpanShared& shared)
+      : p_(p), maps_(maps), block_(span_row(p.in)), order_(p.in), shared_(shared) {}
 
   __device__ void run() {
-    for (int i = 0; i < 2 * order_.spans; ++i) {
-      const int chunk = order_.chunk(i);
-      shared_.stage[0].wait_ready(i);
-      if (i % 2 == 0) shared_.state_loaded.wait(i / 2 % 2);
-      store_gradient(chunk);
-      if (i % 2 == 0) {
-        advance_state(0);
-        advance_state(1);
-        sm90::fence_async_proxy();
-      }
-      if (stores()) sm90::wait_stores_read();
+    for (int k = 0; k < order_.spans; ++k) {
+      wait_for_tiles(shared_, 2 * k);
+      if constexpr (kStage == 1) wait_for_tiles(shared_, 2 * k + 1);
+      shared_.state_loaded.wait(k % 2);
+      float d[64], scores[32];
+      queue_scores(scores, 0);
+      queue_state(d);
+      sm90::wgmma_wait<1>();
+      if constexpr (kStage == 1)
+        pass_earlier_chunk(d, scores, k);
+      else
+        weigh_scores(scores, shared_.scalars[2 * k]);
+      sm90::wgmma_wait<0>();
+      if constexpr (kStage == 1)
+        if (lane_index() == 0) shared_.stage[0].free.arrive();
+      if (lane_index() == 0) shared_.state_free.arrive();
       __syncwarp();
-      sync();
-      if (lane_index() == 0) shared_.stage[0].free.arrive();
-      __syncwarp();
+      finish(d, scores, k);
     }
   }
 
  private:
-  __device__ static bool stores() { return threadIdx.x == 0; }
-  __device__ static void sync() { sm90::named_barrier_sync(kSpanScan, 128); }
-
-  __device__ void store_gradient(int chunk) {
-    float d[64];
-    make_gradient(d, chunk);
-    if (p_.in.rope_cos) {
-      RowAngles(p_.in, block_.b, chunk, 0).turn_back(d, 0);
-      RowAngles(p_.in, block_.b, chunk, 1).turn_back(d, 1);
-    }
-    store(d, chunk);
-  }
-
-  __device__ void make_gradient(float (&d)[64], int chunk) {
-    const ChunkScalars& scalars = shared_.scalars[0];
-    float scores[32];
+  // scores = dY Xᵀ with the inputs of chunk `of`.
+  __device__ void queue_scores(float (&scores)[32], int of) {
     sm90::wgmma_fence();
-    sm90::multiply<8, sm90::Major::contraction, sm90::Major::contraction>(scores, sm90::Rows64{shared_.dy[0]},
-                                                                          sm90::Rows64{shared_.x[0]}, false);
+    sm90::multiply<8, sm90::Major::contraction, sm90::Major::contraction>(
+        scores, sm90::Rows64{shared_.dy[kStage]}, sm90::Rows64{shared_.x[of]}, false);
     sm90::wgmma_commit();
-    sm90::multiply<8, sm90::Major::contraction, sm90::Major::outer>(d, sm90::Rows64{shared_.dy[0]},
+  }
+  // d = dY S.
+  __device__ void queue_state(float (&d)[64]) {
+    sm90::wgmma_fence();
+    sm90::multiply<8, sm90::Major::contraction, sm90::Major::outer>(d, sm90::Rows64{shared_.dy[kStage]},
                                                                     sm90::Rows128{shared_.state}, false);
     sm90::wgmma_commit();
-    sm90::wgmma_wait<1>();
-    weigh_scores(scores, scalars);
+  }
+
+  // d ← e^{s_end of A} d + scores diag(w_A) B_A; scores = those of the later chunk itself.
+  __device__ void pass_earlier_chunk(float (&d)[64], float (&scores)[32], int k) {
+    const ChunkScalars& earlier = shared_.scalars[2 * k];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const float2 w = *reinterpret_cast<const float2*>(earlier.added + 8 * i + accumulator_column());
+#pragma unroll
+      for (int e = 0; e < 4; ++e) scores[4 * i + e] *= e % 2 ? w.y : w.x;
+    }
     uint32_t a[4][4];
 #pragma unroll
     for (int step = 0; step < 4; ++step) pack_step(scores, step, a[step]);
     sm90::wgmma_wait<0>();
-    scale_rows(d, scalars.from_carry[accumulator_row()], scalars.from_carry[accumulator_row() + 8]);
-    write_rows(p_.inter, p_.in, block_, chunk, row_products(shared_.c[0], d));
+    scale_rows(d, earlier.carry, earlier.carry);
     sm90::wgmma_fence();
     sm90::multiply<sm90::Major::outer>(d, a, sm90::Rows64{shared_.b[0]}, true);
     sm90::wgmma_commit();
+    queue_scores(scores, 1);
     sm90::wgmma_wait<0>();
+    weigh_scores(scores, shared_.scalars[2 * k + 1]);
   }
 
-  // By way of the chunk's own tiles of C: each warp overwrites the rows that only it has read.
-  __device__ void store(const float (&d)[64], int chunk) {
-    __syncwarp();
-    store_rounded<1>(d, shared_.c[0]);
-    sm90::fence_async_proxy();
-    sync();
-    if (stores()) {
-      const int column = d_c_column(p_, block_);
-      for (int part = 0; part < 2; ++part)
-        sm90::store_tile(&maps_.d_c, &shared_.c[0][part], column + 64 * part, chunk * kSsdChunk, block_.b);
-      sm90::commit_stores();
-    }
-    __syncwarp();
-  }
-
-  // Rows [64 part, 64 part + 64) of the state, from before the first chunk to after it. The sync() in store()
-  // says that everyone has multiplied by the old one.
-  __device__ void advance_state(int part) {
-    const ChunkScalars& scalars = shared_.scalars[0];
-    float state[64];
-    for_each_value<2, 64>(&shared_.state[0][part], [&](int element, float value) { state[element] = value; });
-    scale_rows(state, scalars.carry, scalars.carry);
-    uint32_t added[4][4];
-    load_transposed_scaled(shared_.x[0][part], scalars.added, added);
+  // d: the state's share without diag(e^s). → dC.
+  __device__ void finish(float (&d)[64], const float (&scores)[32], int k) {
+    const int chunk = order_.chunk(2 * k + kStage);
+    const ChunkScalars& scalars = shared_.scalars[2 * k + kStage];
+    const int row = accumulator_row();
+    uint32_t a[4][4];
+#pragma unroll
+    for (int step = 0; step < 4; ++step) pack_step(scores, step, a[step]);
+    scale_rows(d, scalars.from_carry[row], scalars.from_carry[row + 8]);
+    write_rows(p_.inter, p_.in, block_, chunk, row_products(shared_.c[kStage], d));
     sm90::wgmma_fence();
-    sm90::multiply<sm90::Major::outer>(state, added, sm90::Rows64{shared_.b[0]}, true);
+    sm90::multiply<sm90::Major::outer>(d, a, sm90::Rows64{shared_.b[kStage]}, true);
     sm90::wgmma_commit();
     sm90::wgmma_wait<0>();
+    if (p_.in.rope_cos) shared_.angle_table[kStage].turn_back(d);
+    store(d, k);
+  }
+
+  // By way of C's tiles, which nobody reads any more. Then asks for the next span's: the loaders would have
+  // to turn the earlier chunk before they ask for the later one.
+  __device__ void store(const float (&d)[64], int k) {
+    Tile* staging = shared_.c[kStage];
+    store_rounded<1>(d, staging);
+    sm90::fence_async_proxy();
+    sm90::named_barrier_sync(kSpanScans + kStage, 128);
+    if (warp_in_group() != 0 && lane_index() == 0) shared_.stage[kStage].free.arrive();
+    if (threadIdx.x % 128 == 0) {
+      const int row = order_.chunk(2 * k + kStage) * kSsdChunk;
+      for (int half = 0; half < 2; ++half)
+        sm90::store_tile(&maps_.d_c, &staging[half], d_c_column(p_, block_) + 64 * half, row, block_.b);
+      sm90::commit_stores();
+      sm90::wait_stores_read();
+      shared_.stage[kStage].free.arrive();
+      if (k + 1 < order_.spans) {
+        shared_.stage[kStage].free.wait(k % 2);
+        if (kStage == 0) shared_.state_free.wait(k % 2);
+        load_span(p_, maps_, block_, order_, k + 1, kStage, shared_);
+      }
+    }
     __syncwarp();
-    store_rounded<2>(state, &shared_.state[0][part]);
   }
 
   const SsdBackwardParams& p_;
   const SsdBackwardMaps& maps_;
   const SsdBlock block_;
-  SsdSpanShared& shared_;
   const SpanOrder order_;
+  SsdSpanShared& shared_;
 };
 
 }  // namespace transxssm::kernels

@@ -3,7 +3,8 @@
 // Per segment, in f32 and as if it began from zero, over its chunks
 //   forward:                             S ← e^{s_end} S + (w ∘ X)ᵀ B
 //   backward, the last chunk first:      G ← e^{s_end} G + (e^s ∘ dY)ᵀ C
-// and the share of what comes in that is left at the other end. A second kernel chains the segments.
+// and the share of what comes in that is left at the other end. A second kernel chains the segments. What the
+// last of them would hand on is not formed.
 #pragma once
 
 #include "csrc_cuda/ssd/loader.cuh"
@@ -19,15 +20,17 @@ struct SsdCarryMaps {
 struct SsdCarryShared {
   static constexpr int kStages = 4;
   static constexpr int kLoaderThreads = 128;
+  static constexpr bool kReadersLoad = false;
   static constexpr int kThreads = 256 + kLoaderThreads;
   Tile rows[kStages][2];     // X or dY
   Tile columns[kStages][2];  // B or C
-  ChunkScalars scalars[kStages];
+  ScalarRing<kStages> scalars;
   RotationStep rotation_step;
   SsdStage stage[kStages];
 
   template <class Rotation>
-  __device__ void turn(Rotation& rotation, int k) {
+  __device__ void turn(Rotation& rotation, int i) {
+    const int k = i % kStages;
     rotation.turn({columns[k]->bytes});
   }
 };
@@ -46,11 +49,11 @@ __device__ void run_carry_loaders(const SsdCarryParams& p, const SsdCarryMaps& m
     const int row = chunk_at(i) * kSsdChunk;
     s.loaded.arrive_expecting(4 * sizeof(Tile));
     if constexpr (kBackward) {
-      load_tiles(shared.rows[stage], 2, maps.dy, s, block.h * kSsdWidth, row, block.b);
-      load_tiles(shared.columns[stage], 2, maps.packed, s, block.c_column(), row, block.b);
+      load_tiles(shared.rows[stage], 2, maps.dy, s.loaded, block.h * kSsdWidth, row, block.b);
+      load_tiles(shared.columns[stage], 2, maps.packed, s.loaded, block.c_column(), row, block.b);
     } else {
-      load_tiles(shared.rows[stage], 2, maps.packed, s, block.x_column(p.in), row, block.b);
-      load_tiles(shared.columns[stage], 2, maps.packed, s, block.b_column(p.in), row, block.b);
+      load_tiles(shared.rows[stage], 2, maps.packed, s.loaded, block.x_column(p.in), row, block.b);
+      load_tiles(shared.columns[stage], 2, maps.packed, s.loaded, block.b_column(p.in), row, block.b);
     }
   };
   run_loaders(p.in, block, static_cast<int>(threadIdx.x) - 256, 1, block.chunks(), shared, chunk_at, load);
@@ -64,7 +67,7 @@ __device__ void run_carry(const SsdCarryParams& p, const SsdBlock& block, SsdCar
   for (int i = 0; i < block.chunks(); ++i) {
     const int k = i % SsdCarryShared::kStages;
     shared.stage[k].wait_ready(i / SsdCarryShared::kStages);
-    const ChunkScalars& scalars = shared.scalars[k];
+    const ChunkScalars& scalars = shared.scalars[i];
     decay *= scalars.carry;
 #pragma unroll
     for (float& value : state) value *= scalars.carry;
@@ -82,7 +85,7 @@ __device__ void run_carry(const SsdCarryParams& p, const SsdBlock& block, SsdCar
   if (half == 0 && threadIdx.x % 128 == 0) p.decays[index] = decay;
 }
 
-// Grid: H, B, segments.
+// Grid: H, B, segments − 1.
 template <bool kBackward>
 __global__ void __launch_bounds__(SsdCarryShared::kThreads, 1)
     ssd_carry_kernel(const SsdCarryParams p, const __grid_constant__ SsdCarryMaps maps) {
@@ -93,7 +96,8 @@ __global__ void __launch_bounds__(SsdCarryShared::kThreads, 1)
     sm90::fence_mbarrier_init();
   }
   __syncthreads();
-  const SsdBlock block = SsdBlock::current(p.in);
+  const int segment = static_cast<int>(blockIdx.z) + (kBackward ? 1 : 0);
+  const SsdBlock block(p.in, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x), segment);
   const int warpgroup = static_cast<int>(threadIdx.x) / 128;
   if (warpgroup == 2)
     run_carry_loaders<kBackward>(p, maps, block, shared);
@@ -116,14 +120,24 @@ __global__ void ssd_chain_kernel(const SsdCarryParams p) {
     y = p.outer[row * kState + at + kSsdWidth / 2];
     if (kBackward && p.in.rope_cos) turn_pair_to_scan(x, y, p.in, b, column);
   }
+  struct Own {
+    float x, y, decay;
+  };
+  const auto index = [&](int i) { return row * p.in.segments + (kBackward ? p.in.segments - 1 - i : i); };
+  const auto read = [&](int i) {
+    if (i + 1 >= p.in.segments) return Own{};  // the last one's is not formed
+    const float* state = p.states + index(i) * kState + at;
+    return Own{state[0], state[kSsdWidth / 2], p.decays[index(i)]};
+  };
+  Own own = read(0);
   for (int i = 0; i < p.in.segments; ++i) {
-    const int64_t index = row * p.in.segments + (kBackward ? p.in.segments - 1 - i : i);
-    float* state = p.states + index * kState + at;
-    const float own_x = state[0], own_y = state[kSsdWidth / 2], decay = p.decays[index];
+    const Own next = read(i + 1);  // before this one is waited for
+    float* state = p.states + index(i) * kState + at;
     state[0] = x;
     state[kSsdWidth / 2] = y;
-    x = decay * x + own_x;
-    y = decay * y + own_y;
+    x = own.decay * x + own.x;
+    y = own.decay * y + own.y;
+    own = next;
   }
 }
 

@@ -14,7 +14,7 @@ void launch_carry(const SsdCarryParams& p, CUstream_st* stream) {
   if (kBackward) maps.dy = by_head_map("ssd dy", p.dy, in);
   const auto heads = static_cast<unsigned>(in.heads), batch = static_cast<unsigned>(in.batch);
   launch("ssd_carry", ssd_carry_kernel<kBackward>,
-         {{heads, batch, static_cast<unsigned>(in.segments)},
+         {{heads, batch, static_cast<unsigned>(in.segments - 1)},
           SsdCarryShared::kThreads,
           sizeof(SsdCarryShared),
           stream},

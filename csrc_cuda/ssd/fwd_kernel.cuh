@@ -24,18 +24,20 @@ struct SsdForwardShared {
   static constexpr int kStages = kParts == 2 ? 3 : 4;
   static constexpr int kPairStages = 2;
   static constexpr int kLoaderThreads = kParts == 2 ? 128 : 256;
+  static constexpr bool kReadersLoad = false;
   static constexpr int kThreads = 128 * (kParts + 1) + kLoaderThreads;
   Tile c[kStages][2], b[kStages][2], x[kStages][kParts];
   Tile pairs[kPairStages];  // M
   Tile state[kParts][2];    // rounded copy
   Tile y[kParts];
-  ChunkScalars scalars[kStages];
+  ScalarRing<kStages> scalars;
   RotationStep rotation_step;
   SsdStage stage[kStages];
   sm90::Mbarrier pairs_ready[kPairStages], pairs_free[kPairStages];
 
   template <class Rotation>
-  __device__ void turn(Rotation& rotation, int k) {
+  __device__ void turn(Rotation& rotation, int i) {
+    const int k = i % kStages;
     rotation.turn({c[k]->bytes, b[k]->bytes});
   }
 };
@@ -48,9 +50,10 @@ __device__ void run_forward_loaders(const SsdForwardParams& p, const SsdForwardM
     SsdStage& s = shared.stage[stage];
     const int row = chunk_at(i) * kSsdChunk;
     s.loaded.arrive_expecting((4 + kParts) * sizeof(Tile));
-    load_tiles(shared.c[stage], 2, maps.packed, s, block.c_column(), row, block.b);
-    load_tiles(shared.b[stage], 2, maps.packed, s, block.b_column(p.in), row, block.b);
-    load_tiles(shared.x[stage], kParts, maps.packed, s, block.x_column(p.in) + 64 * first_part, row, block.b);
+    load_tiles(shared.c[stage], 2, maps.packed, s.loaded, block.c_column(), row, block.b);
+    load_tiles(shared.b[stage], 2, maps.packed, s.loaded, block.b_column(p.in), row, block.b);
+    load_tiles(shared.x[stage], kParts, maps.packed, s.loaded, block.x_column(p.in) + 64 * first_part, row,
+               block.b);
   };
   const int thread = static_cast<int>(threadIdx.x) - 128 * (kParts + 1);
   run_loaders(p.in, block, thread, 1 + kParts, block.chunks(), shared, chunk_at, load);
@@ -88,7 +91,7 @@ __device__ void run_forward_pairs(const SsdBlock& block, SsdForwardShared<kParts
     sm90::wgmma_commit();
     if (i >= Shared::kPairStages) shared.pairs_free[slot].wait((i / Shared::kPairStages - 1) % 2);
     sm90::wgmma_wait<0>();
-    weigh_pairs(products, shared.scalars[stage]);
+    weigh_pairs(products, shared.scalars[i]);
     __syncwarp();
     if (lane_index() == 0) shared.stage[stage].free.arrive();
     store_rounded<1>(products, &shared.pairs[slot]);
@@ -113,7 +116,7 @@ class SsdForwardScan {
     const float d_skip = p_.in.d_skip ? p_.in.d_skip[block_.h] : 0.f;
     for (int chunk = block_.first_chunk; chunk < block_.last_chunk; ++chunk) {
       const int i = chunk - block_.first_chunk, stage = i % Shared::kStages;
-      const ChunkScalars& scalars = shared_.scalars[stage];
+      const ChunkScalars& scalars = shared_.scalars[i];
       const Tile& x = shared_.x[stage][part_];
       if (stores && p_.saved_states && chunk % 2 == 0) save_state(chunk / 2);
       shared_.stage[stage].wait_ready(i / Shared::kStages);

@@ -29,14 +29,24 @@ struct SsdStage {
 };
 
 // Copies `tiles` neighbouring tiles of 64 columns.
-__device__ inline void load_tiles(Tile* to, int tiles, const CUtensorMap& map, SsdStage& stage, int column,
-                                  int row, int batch) {
-  for (int i = 0; i < tiles; ++i) sm90::load_tile(&to[i], &map, &stage.loaded, column + 64 * i, row, batch);
+__device__ inline void load_tiles(Tile* to, int tiles, const CUtensorMap& map, sm90::Mbarrier& loaded,
+                                  int column, int row, int batch) {
+  for (int i = 0; i < tiles; ++i) sm90::load_tile(&to[i], &map, &loaded, column + 64 * i, row, batch);
 }
 
-// Runs kLoaderThreads threads over `chunks` chunks. Shared has stage[k] and scalars[k] for k < kStages, a
-// rotation_step, and turn(rotation, k), which rotates what is to be rotated in stage k. chunk_at(i): the i-th
-// chunk in the order of work; load(i, k): announces and queues its copies into stage k.
+// The scalars of chunks, the i-th in the order of work at [i]. More than there are stages, so that a chunk's
+// can be computed before a stage is free for its tiles.
+template <int kStages>
+struct ScalarRing {
+  static constexpr int kSlots = kStages < 4 ? 4 : 8;  // a power of two
+  ChunkScalars slots[kSlots];
+  __device__ ChunkScalars& operator[](int i) { return slots[i % kSlots]; }
+};
+
+// Runs kLoaderThreads threads over `chunks` chunks. Shared has stage[k] for k < kStages, scalars, a
+// rotation_step, and turn(rotation, i), which rotates what is to be rotated of the i-th chunk. chunk_at(i):
+// the i-th chunk in the order of work; load(i, k): announces and queues its copies into stage k; with
+// kReadersLoad only of the first chunks, each reader doing so for the next.
 template <class Shared, class ChunkAt, class Load>
 __device__ void run_loaders(const SsdInputs& in, const SsdBlock& block, int thread, int barrier, int chunks,
                             Shared& shared, const ChunkAt& chunk_at, const Load& load) {
@@ -52,20 +62,24 @@ __device__ void run_loaders(const SsdInputs& in, const SsdBlock& block, int thre
   rotation.prepare(chunk_at(0) * kSsdChunk);
   for (int i = 0; i < chunks; ++i) {
     const int stage = i % kStages;
-    shared.stage[stage].loaded.wait(i / kStages % 2);
-    shared.turn(rotation, stage);
-    rotation.prepare(chunk_at(i + 1) * kSsdChunk);
+    // Chunk i − 1 has been loaded, so nobody reads what lies more than kStages chunks before it.
     if (warp == i % kWarps) {
-      scalars.compute(inputs, shared.scalars[stage]);
+      scalars.compute(inputs, shared.scalars[i]);
       inputs = scalars.load(chunk_at(i + kWarps));
     }
+    __syncwarp();
+    shared.stage[stage].loaded.wait(i / kStages % 2);
+    shared.turn(rotation, i);
+    rotation.prepare(chunk_at(i + 1) * kSsdChunk);
     sm90::fence_async_proxy();
     shared.stage[stage].rotated.arrive();
-    // The next copies go where the chunk before this one was: waiting for this one would stop the rotation.
-    const int released = kStages > 1 ? i - 1 : i, next = released + kStages;
-    if (warp == (i + 2) % kWarps && first_lane && released >= 0 && next < chunks) {
-      shared.stage[next % kStages].free.wait(released / kStages % 2);
-      load(next, next % kStages);
+    if constexpr (!Shared::kReadersLoad) {
+      // The next copies go where the chunk before this one was: waiting for this one would stop the rotation.
+      const int released = i - 1, next = released + kStages;
+      if (warp == (i + 2) % kWarps && first_lane && released >= 0 && next < chunks) {
+        shared.stage[next % kStages].free.wait(released / kStages % 2);
+        load(next, next % kStages);
+      }
     }
     __syncwarp();
   }

@@ -16,6 +16,8 @@ inline constexpr int kSsdTokensPerState =
 // per anchor: the product needs a saved one.
 inline constexpr int kSsdTokensPerAnchor = 128;
 
+inline constexpr int kSsdAnchorParts = 8;  // of each such product
+
 inline int64_t ssd_spans(int64_t tokens) { return (tokens + kSsdTokensPerState - 1) / kSsdTokensPerState; }
 inline int64_t ssd_anchors(int64_t tokens) {
   return (tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor;
@@ -85,7 +87,8 @@ struct SsdBackwardParams {
   float* added;    // gradient of s_end − s through the chunk's final state
   float* direct;   // gradient of Δ apart from the decay
   float* skip;     // x·dy
-  float* anchors;  // [B, H, anchors, 8] parts of <state before each, gradient of the state a chunk on>
+  float* anchors;  // [B, H, anchors, kSsdAnchorParts]: parts of <state before each, gradient of the state a
+                   // chunk on>
   float* sums;     // [3, B, H, kSsdSumParts]: of d_a_log, d_dt_bias, d_d_skip
 };
 inline constexpr int kSsdSumParts = 8;

@@ -8,6 +8,7 @@
 
 #include "csrc_cuda/sm90/swizzle.cuh"
 #include "csrc_cuda/ssd/params.h"
+#include "csrc_cuda/ssd/warpgroup_tiles.cuh"
 
 namespace transxssm::kernels {
 
@@ -18,8 +19,8 @@ struct RotationStep {
 
 // cos and sin of a chunk's 64 positions × 64 angles, rounded to f16 (2e-4, a tenth of bf16's own rounding),
 // for turning gradients back. 16-byte pieces of four angles, at piece XOR twice the row, so that eight rows
-// fall into all banks.
-struct alignas(16) AngleTable {
+// fall into all banks. As large as two tiles, and aligned as such: gradients leave by way of it.
+struct alignas(1024) AngleTable {
   static constexpr int kRowBytes = kSsdWidth / 2 * static_cast<int>(sizeof(__half2));
   unsigned char bytes[kSsdChunk * kRowBytes];
 
@@ -28,6 +29,30 @@ struct alignas(16) AngleTable {
     const int piece = (angle / 4) ^ ((row & 7) << 1);
     return static_cast<uint32_t>(row * kRowBytes + (piece << 4) +
                                  angle % 4 * static_cast<int>(sizeof(__half2)));
+  }
+
+  // Turns accumulators [64 × 128] back.
+  __device__ void turn_back(float (&d)[64]) const {
+    const uint32_t first_piece = offset(accumulator_row(), accumulator_column());
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      const unsigned char* place = bytes + sm90::other_piece(first_piece, 2 * k);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {  // eight rows on, the order of pieces is the same
+        const uint2 two = *reinterpret_cast<const uint2*>(place + half * 8 * kRowBytes);
+        turn_pair_back(d[4 * k + 2 * half], d[4 * (k + 8) + 2 * half], two.x);
+        turn_pair_back(d[4 * k + 2 * half + 1], d[4 * (k + 8) + 2 * half + 1], two.y);
+      }
+    }
+  }
+
+ private:
+  // One element of each half of the columns.
+  __device__ static void turn_pair_back(float& x, float& y, uint32_t angle) {
+    const float2 cos_sin = __half22float2(*reinterpret_cast<const __half2*>(&angle));
+    const float turned = x * cos_sin.x + y * cos_sin.y;
+    y = y * cos_sin.x - x * cos_sin.y;
+    x = turned;
   }
 };
 
@@ -56,9 +81,24 @@ class Rotation {
     if (cos_) load_row(first_position_ + first_token + row_, angle_cos_, angle_sin_);
   }
 
-  // Turns one or two 64 × 128 matrices, and notes the angles if there is a table. After prepare().
+  // Turns one or two 64 × 128 matrices. After prepare().
   template <int kMatrices>
-  __device__ void turn(unsigned char* const (&matrices)[kMatrices], AngleTable* table = nullptr) {
+  __device__ void turn(unsigned char* const (&matrices)[kMatrices]) {
+    turn_rows<2>(matrices, nullptr);
+  }
+  // And notes the angles.
+  template <int kMatrices>
+  __device__ void turn(unsigned char* const (&matrices)[kMatrices], AngleTable& table) {
+    turn_rows<kThreads == 128 ? 1 : 2>(matrices, &table);
+  }
+
+ private:
+  static constexpr int kAngles = 8;
+  static constexpr int kRowsAtOnce = kThreads / 8;
+
+  // kUnroll: as far as registers go.
+  template <int kUnroll, int kMatrices>
+  __device__ void turn_rows(unsigned char* const (&matrices)[kMatrices], AngleTable* table) {
     if (!cos_) return;
     uint32_t offset = sm90::piece_offset(row_, octet_);  // the same swizzle in all its rows
 #pragma unroll kUnroll
@@ -70,11 +110,6 @@ class Rotation {
       offset += kRowsAtOnce * sm90::kRowBytes;
     }
   }
-
- private:
-  static constexpr int kAngles = 8;
-  static constexpr int kRowsAtOnce = kThreads / 8;
-  static constexpr int kUnroll = kThreads == 128 ? 1 : 2;  // as far as registers go
 
   __device__ void load_row(int position, float (&cos)[kAngles], float (&sin)[kAngles]) const {
     const int64_t at = int64_t{min(position, last_row_)} * (kSsdWidth / 2) + octet_ * kAngles;
