@@ -1,4 +1,5 @@
 // Attention by cuDNN between rotations: against f64, what must hold bit for bit, and in a CUDA graph.
+#include <future>
 #include <vector>
 
 #include <ATen/TensorOperators.h>
@@ -53,6 +54,26 @@ AttentionShape whole_rows(int64_t heads, int64_t kv_heads, int64_t head_dim, int
   return {{heads, kv_heads, head_dim}, 2, tokens, {0, tokens, 2 * tokens}, true, 0};
 }
 
+kernels::AttentionShape kernel_shape(const AttentionShape& s, bool deterministic) {
+  return {.batch = s.batch,
+          .tokens = s.seq_len,
+          .documents = static_cast<int64_t>(s.offsets.size()) - 1,
+          .heads = static_cast<int>(s.dims.num_heads),
+          .kv_heads = static_cast<int>(s.dims.num_kv_heads),
+          .width = static_cast<int>(s.dims.head_dim),
+          .packed_columns = ops::attention_packed_columns(s.dims) + s.extra_columns,
+          .deterministic = deterministic};
+}
+
+// Plans of all shapes side by side: where the driver has compiled none yet, most of a second each.
+void prepare(const std::vector<AttentionShape>& shapes, bool deterministic) {
+  std::vector<std::future<void>> made;
+  for (const AttentionShape& s : shapes)
+    made.push_back(std::async(
+        std::launch::async, [shape = kernel_shape(s, deterministic)] { kernels::prepare_attention(shape); }));
+  for (auto& future : made) future.get();
+}
+
 struct Result {
   at::Tensor out, gradient;  // [B·T, …]
 };
@@ -105,14 +126,7 @@ void require_canaries(const AttentionShape& s, bool deterministic) {
   const Inputs in(s);
   const int64_t tokens = s.batch * s.seq_len;
   const auto& d = s.dims;
-  const kernels::AttentionShape shape{.batch = s.batch,
-                                      .tokens = s.seq_len,
-                                      .documents = static_cast<int64_t>(s.offsets.size()) - 1,
-                                      .heads = static_cast<int>(d.num_heads),
-                                      .kv_heads = static_cast<int>(d.num_kv_heads),
-                                      .width = static_cast<int>(d.head_dim),
-                                      .packed_columns = in.packed.size(2),
-                                      .deterministic = deterministic};
+  const kernels::AttentionShape shape = kernel_shape(s, deterministic);
   const at::Tensor offsets = offsets_of(s).to(kGpu);
   const auto queue = [&](kernels::AttentionPass pass, auto launch) {
     const Guarded tables(kernels::attention_table_words(shape, pass), at::kInt),
@@ -156,11 +170,13 @@ void require_canaries(const AttentionShape& s, bool deterministic) {
 TEST_CASE("attention by cuDNN: loses no more than plain products", "[ops][cuda]") {
   const bool deterministic = GENERATE(true, false);
   if (!runs_here(deterministic)) return;
-  for (const AttentionShape& shape :
-       {awkward(2, 2, 64), awkward(2, 2, 128), awkward(4, 2, 64), awkward(4, 1, 128),
-        awkward(2, 1, 128, false), long_rows(4, 2, 128), long_rows(2, 2, 64), whole_rows(2, 2, 128, 517),
-        whole_rows(4, 2, 64, 1), whole_rows(4, 1, 128, 300), whole_rows(4, 2, 64, 129),
-        whole_rows(2, 2, 128, 2)})
+  const std::vector<AttentionShape> shapes = {
+      awkward(2, 2, 64),          awkward(2, 2, 128),         awkward(4, 2, 64),
+      awkward(4, 1, 128),         awkward(2, 1, 128, false),  long_rows(4, 2, 128),
+      long_rows(2, 2, 64),        whole_rows(2, 2, 128, 517), whole_rows(4, 2, 64, 1),
+      whole_rows(4, 1, 128, 300), whole_rows(4, 2, 64, 129),  whole_rows(2, 2, 128, 2)};
+  prepare(shapes, deterministic);
+  for (const AttentionShape& shape : shapes)
     require_precision(attention_case(shape, deterministic), at::kBFloat16, at::kCUDA);
 }
 
