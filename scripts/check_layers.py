@@ -16,9 +16,10 @@ MAY_INCLUDE = {
     "data": {"core", "config", "ops"},
     "model": {"core", "config", "ops", "csrc_cuda"},
     "checkpoint": {"core", "config", "optim"},
-    "trainer": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint"},
+    "export": {"core", "config", "ops", "optim", "data", "model", "checkpoint"},
+    "trainer": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "export"},
     "bench": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "trainer"},
-    "cli": {"core", "config", "ops", "optim", "data", "model", "checkpoint", "trainer", "bench"},
+    "cli": {"core", "config", "ops", "optim", "data", "model", "checkpoint", "export", "trainer", "bench"},
 }
 # The configuration that a folder may see; folders that are not named here see all of it, or (above) none.
 OWN_CONFIG = {
@@ -26,6 +27,7 @@ OWN_CONFIG = {
     "data": {"config/data_config.h"},
     "model": {"config/model_config.h"},
     "checkpoint": {"config/model_config.h"},
+    "export": {"config/model_config.h"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 TORCH = ("ATen/", "c10/", "torch/")

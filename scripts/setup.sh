@@ -8,7 +8,7 @@
 # Distribution packages come through apt (needs root or sudo). CMake, ninja, clang-format, LibTorch and, for builds with
 # CUDA, the headers of cuDNN's frontend come through pip into ${TRANSXSSM_CACHE:-~/.cache/transxssm}, outside the clone,
 # and are reused by every clone. An existing PyTorch 2.11 is taken instead of the download: that of $Torch_DIR, or of
-# python3.
+# python3. scripts/test.sh adds transformers for the tests of exported folders.
 
 transxssm_apt_packages=(
   ca-certificates python3 python3-venv g++ pkg-config mold ccache
@@ -16,6 +16,11 @@ transxssm_apt_packages=(
   nlohmann-json3-dev sentencepiece zlib1g-dev
 )
 transxssm_tools=(cmake==4.1.2 ninja==1.13.0 clang-format==14.0.6)
+# For the tests of exported folders: transformers, what our tokenizer needs, and what PyTorch's Python half needs.
+transxssm_test_packages=(
+  transformers==5.24.0 tokenizers==0.23.3 safetensors==0.8.0 numpy==2.4.6 sentencepiece==0.2.3
+  jinja2==3.1.6 networkx==3.6.1 sympy==1.14.0
+)
 transxssm_torch_version=2.11.0
 transxssm_cudnn_frontend_version=1.18.0
 
@@ -66,15 +71,26 @@ transxssm_install_packages() {
     transxssm_fail "apt-get failed, see above"
 }
 
-# A virtual environment cannot be renamed into place, so a file written last says that it is complete.
-transxssm_install_tools() {
-  local tools=$1 wanted="${transxssm_tools[*]}"
-  [[ -f $tools/complete && $(<"$tools/complete") == "$wanted" ]] && "$tools/bin/python" -c '' 2>/dev/null && return 0
+# Installs packages $3... in the virtual environment $1. It cannot be renamed into place, so the file $2, written last,
+# says that they are all there.
+transxssm_install_python() {
+  local tools=$1 complete=$1/$2 wanted="${*:3}"
+  [[ -f $complete && $(<"$complete") == "$wanted" ]] && "$tools/bin/python" -c '' 2>/dev/null && return 0
   transxssm_say "Installing with pip into $tools: $wanted"
   { [[ -x $tools/bin/python ]] && "$tools/bin/python" -m pip --version >/dev/null 2>&1; } ||
     python3 -m venv --clear "$tools" || return 1
-  "$tools/bin/python" -m pip install -q --disable-pip-version-check "${transxssm_tools[@]}" &&
-    printf '%s' "$wanted" >"$tools/complete" || transxssm_fail "pip failed, see above"
+  "$tools/bin/python" -m pip install -q --disable-pip-version-check "${@:3}" &&
+    printf '%s' "$wanted" >"$complete" || transxssm_fail "pip failed, see above"
+}
+
+# What scripts/test.sh needs beyond the build.
+transxssm_setup_tests() {
+  local cache=${TRANSXSSM_CACHE:-$HOME/.cache/transxssm} lock status
+  exec {lock}>"$cache/lock" && flock "$lock" || return 1
+  transxssm_install_python "$cache/tools" complete-tests "${transxssm_test_packages[@]}"
+  status=$?
+  exec {lock}>&-
+  return $status
 }
 
 # Prints the first of the folders $@ that holds LibTorch of the right version, with its CUDA half if that is needed.
@@ -172,7 +188,7 @@ transxssm_setup() {
   transxssm_find_toolkit && TRANSXSSM_PRESET=release
   local lock status  # two clones may be set up at once
   exec {lock}>"$cache/lock" && flock "$lock" || return 1
-  transxssm_install_packages && transxssm_install_tools "$tools" &&
+  transxssm_install_packages && transxssm_install_python "$tools" complete "${transxssm_tools[@]}" &&
     transxssm_install_torch "$tools" "$cache/torch-$transxssm_torch_version-cu130" &&
     transxssm_install_cudnn_frontend "$tools" "$cache/cudnn-frontend-$transxssm_cudnn_frontend_version"
   status=$?

@@ -15,9 +15,10 @@ case "${1:-}" in
     ;;
 esac
 . scripts/setup.sh
+transxssm_setup_tests
 
 # What runs under the sanitizers: our own memory and threads. What is left out repeats it in longer runs.
-sanitized=(core config data ops optim checkpoint)
+sanitized=(core config data ops optim checkpoint export)
 
 # Tests run side by side, so each has one thread for LibTorch; waiting OpenMP threads spin.
 export OMP_NUM_THREADS=1 UBSAN_OPTIONS=print_stacktrace=1

@@ -38,28 +38,27 @@ constexpr std::array<std::pair<const char*, at::ScalarType>, 10> kTypes{{
     {"BOOL", at::kBool},
 }};
 
-std::string header_text(const NamedTensors& tensors) {
-  json header = {{"__metadata__", {{"format", "pt"}}}};
-  uint64_t offset = 0;
-  for (const auto& [name, tensor] : tensors) {
-    const uint64_t end = offset + tensor.nbytes();
-    expect(!header.contains(name), concat("two tensors named ", name));
-    header[name] = {{"dtype", safetensors_dtype(tensor.scalar_type())},
-                    {"shape", tensor.sizes().vec()},
-                    {"data_offsets", {offset, end}}};
-    offset = end;
-  }
-  std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');  // the data starts at a multiple of 8 bytes
-  return text;
-}
-
 // Bytes of a tensor with this shape, or -1 when the shape is negative or overflows.
 int64_t byte_count(const std::vector<int64_t>& shape, at::ScalarType type) {
   int64_t size = static_cast<int64_t>(c10::elementSize(type));
   for (const int64_t length : shape)
     if (length < 0 || __builtin_mul_overflow(size, length, &size)) return -1;
   return size;
+}
+
+std::string header_text(const std::vector<TensorToWrite>& tensors) {
+  json header = {{"__metadata__", {{"format", "pt"}}}};
+  uint64_t offset = 0;
+  for (const TensorToWrite& tensor : tensors) {
+    const uint64_t end = offset + static_cast<uint64_t>(byte_count(tensor.shape, tensor.type));
+    expect(!header.contains(tensor.name), concat("two tensors named ", tensor.name));
+    header[tensor.name] = {
+        {"dtype", safetensors_dtype(tensor.type)}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
+    offset = end;
+  }
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');  // the data starts at a multiple of 8 bytes
+  return text;
 }
 
 }  // namespace
@@ -70,19 +69,30 @@ std::string safetensors_dtype(at::ScalarType type) {
   throw std::runtime_error(concat("safetensors files can't hold tensors of type ", c10::toString(type)));
 }
 
-void write_safetensors(const fs::path& file, const NamedTensors& tensors, const OnBytes& on_bytes) {
+void write_safetensors(const fs::path& file, const std::vector<TensorToWrite>& tensors,
+                       const OnBytes& on_bytes) {
   const std::string header = header_text(tensors);
   const uint64_t header_size = header.size();
   OutputFile out(file, OutputFile::Mode::replace);
   out.write(&header_size, sizeof header_size);
   out.write(header);
-  for (const auto& [name, tensor] : tensors) {
-    const at::Tensor bytes = tensor.detach().to(at::kCPU).contiguous();
-    if (on_bytes) on_bytes(name, bytes.const_data_ptr(), bytes.nbytes());
+  for (const TensorToWrite& tensor : tensors) {
+    const at::Tensor made = tensor.make();
+    expect(made.scalar_type() == tensor.type && made.sizes() == tensor.shape,
+           concat("tensor ", tensor.name, " is not what its header says"));
+    const at::Tensor bytes = made.detach().to(at::kCPU).contiguous();
+    if (on_bytes) on_bytes(tensor.name, bytes.const_data_ptr(), bytes.nbytes());
     out.write(bytes.const_data_ptr(), bytes.nbytes());
   }
   out.sync();
   out.close();
+}
+
+void write_safetensors(const fs::path& file, const NamedTensors& tensors, const OnBytes& on_bytes) {
+  std::vector<TensorToWrite> listed;
+  for (const auto& [name, tensor] : tensors)
+    listed.push_back({name, tensor.scalar_type(), tensor.sizes().vec(), [held = tensor] { return held; }});
+  write_safetensors(file, listed, on_bytes);
 }
 
 SafetensorsFile::SafetensorsFile(fs::path file) : file_(std::move(file)) {

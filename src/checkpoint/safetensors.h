@@ -17,11 +17,21 @@ namespace transxssm {
 // "BF16" for at::kBFloat16 and so on. Throws std::runtime_error for a type that the format doesn't have.
 std::string safetensors_dtype(at::ScalarType type);
 
+// A tensor that is made when its turn comes, so that only one exists at a time.
+struct TensorToWrite {
+  std::string name;
+  at::ScalarType type;
+  std::vector<int64_t> shape;
+  std::function<at::Tensor()> make;
+};
+
 // Writes `tensors` in the order given; larger elements first keeps every tensor aligned. Any device and
 // strides: one tensor at a time is brought to contiguous CPU memory, and `on_bytes` sees it just before it is
 // written. The file is synced to disk when this returns.
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 using OnBytes = std::function<void(const std::string& name, const void* data, size_t size)>;
+void write_safetensors(const std::filesystem::path& file, const std::vector<TensorToWrite>& tensors,
+                       const OnBytes& on_bytes = {});
 void write_safetensors(const std::filesystem::path& file, const NamedTensors& tensors,
                        const OnBytes& on_bytes = {});
 

@@ -30,6 +30,7 @@ RunConfig config_from_json(const nlohmann::json& tree);
 
 // Rules across fields (divisibility, pattern, data against model); throws InputError naming the keys.
 void validate(const RunConfig& config);
+void validate(const ModelConfig& config);
 
 // JSON Schema (draft 2020-12) of the YAML file, for editors; and docs/config.md.
 nlohmann::json config_schema();

@@ -152,6 +152,8 @@ void check_schedule(const ScheduleConfig& schedule) {
 
 }  // namespace
 
+void validate(const ModelConfig& config) { check_model(config); }
+
 void validate(const RunConfig& config) {
   check_unused(config);
   check_model(config.model);

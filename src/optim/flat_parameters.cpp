@@ -110,28 +110,41 @@ bool lies_at(const at::Tensor& view, const at::Tensor& buffer, int64_t offset, a
          view.sizes() == shape && view.is_contiguous();
 }
 
-const at::Tensor& checked(const StateDict& in, const std::string& key, const at::Tensor& like,
-                          std::initializer_list<at::ScalarType> dtypes) {
-  const auto found = in.tensors.find(key);
-  expect_input(found != in.tensors.end(),
-               concat("tensor ", key, " is missing: these are the weights of another model"));
-  const at::Tensor& tensor = found->second;
+void expect_fits(const at::Tensor& tensor, const std::string& key, const at::Tensor& like,
+                 std::initializer_list<at::ScalarType> dtypes) {
   expect_input(tensor.sizes() == like.sizes(), concat("tensor ", key, " has the shape ", tensor.sizes(),
                                                       ", this model needs ", like.sizes()));
   expect_input(
       std::find(dtypes.begin(), dtypes.end(), tensor.scalar_type()) != dtypes.end(),
       concat("tensor ", key, " has the type ", tensor.scalar_type(), ", expected ", *dtypes.begin()));
-  return tensor;
 }
 
-void refuse_unknown(const StateDict& in, const std::string& prefix, const std::vector<LogicalView>& logical) {
+void expect_present(bool present, const std::string& key) {
+  expect_input(present, concat("tensor ", key, " is missing: these are the weights of another model"));
+}
+
+void expect_fits(const StateDict& in, const std::string& key, const at::Tensor& like,
+                 std::initializer_list<at::ScalarType> dtypes) {
+  const auto found = in.tensors.find(key);
+  expect_present(found != in.tensors.end(), key);
+  expect_fits(found->second, key, like, dtypes);
+}
+
+std::vector<std::string> names_below(const StateDict& in, const std::string& prefix) {
+  std::vector<std::string> names;
+  for (auto entry = in.tensors.lower_bound(prefix);
+       entry != in.tensors.end() && entry->first.starts_with(prefix); ++entry)
+    names.push_back(entry->first);
+  return names;
+}
+
+void refuse_unknown(const std::vector<std::string>& names, const std::string& prefix,
+                    const std::vector<LogicalView>& logical) {
   std::set<std::string> known;
   for (const LogicalView& tensor : logical) known.insert(prefix + tensor.name);
-  for (auto entry = in.tensors.lower_bound(prefix);
-       entry != in.tensors.end() && entry->first.compare(0, prefix.size(), prefix) == 0; ++entry)
-    expect_input(
-        known.contains(entry->first),
-        concat("tensor ", entry->first, " has no place here: these are the weights of another model"));
+  for (const std::string& name : names)
+    expect_input(known.contains(name),
+                 concat("tensor ", name, " has no place here: these are the weights of another model"));
 }
 
 }  // namespace
@@ -210,11 +223,12 @@ void FlatParameters::save_state(StateDict& out) const {
 
 void FlatParameters::load_state(const StateDict& in) {
   expect(use_ == ParameterUse::training, "parameters made for inference load weights only");
-  for (const auto& prefix : {kModel, kAdamM, kAdamV}) refuse_unknown(in, prefix, logical_);
+  for (const auto& prefix : {kModel, kAdamM, kAdamV})
+    refuse_unknown(names_below(in, prefix), prefix, logical_);
   const auto dtype = matrices_.master.scalar_type();
   for (const LogicalView& tensor : logical_)
     for (const auto& prefix : {kModel, kAdamM, kAdamV})
-      checked(in, prefix + tensor.name, tensor.weight, {dtype});
+      expect_fits(in, prefix + tensor.name, tensor.weight, {dtype});
 
   const at::NoGradGuard no_grad;
   zero();
@@ -227,13 +241,25 @@ void FlatParameters::load_state(const StateDict& in) {
 }
 
 void FlatParameters::load_weights(const StateDict& in) {
-  refuse_unknown(in, kModel, logical_);
   for (const LogicalView& tensor : logical_)
-    checked(in, kModel + tensor.name, tensor.weight, {at::kFloat, at::kBFloat16});
+    expect_fits(in, kModel + tensor.name, tensor.weight, {at::kFloat, at::kBFloat16});
+  load_weights(names_below(in, kModel), [&](const std::string& name) { return in.tensors.at(name); });
+}
+
+void FlatParameters::load_weights(const std::vector<std::string>& names,
+                                  const std::function<at::Tensor(const std::string&)>& read) {
+  refuse_unknown(names, kModel, logical_);
+  const std::set<std::string> present(names.begin(), names.end());
+  for (const LogicalView& tensor : logical_)
+    expect_present(present.contains(kModel + tensor.name), kModel + tensor.name);
 
   const at::NoGradGuard no_grad;
   zero();
-  for (const LogicalView& tensor : logical_) tensor.weight.copy_(in.tensors.at(kModel + tensor.name));
+  for (const LogicalView& tensor : logical_) {
+    const at::Tensor weight = read(kModel + tensor.name);
+    expect_fits(weight, kModel + tensor.name, tensor.weight, {at::kFloat, at::kBFloat16});
+    tensor.weight.copy_(weight);
+  }
   refresh_compute();
 }
 

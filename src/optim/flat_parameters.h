@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -77,6 +78,11 @@ class FlatParameters final : public Stateful {
 
   // Weights only: model/<logical>, f32 or bf16. Moments become zero.
   void load_weights(const StateDict& in);
+
+  // The same with one tensor in memory at a time: `names` are all there are, `read` gives one of them. What
+  // is wrong with a tensor is found when its turn comes.
+  void load_weights(const std::vector<std::string>& names,
+                    const std::function<at::Tensor(const std::string& name)>& read);
 
  private:
   struct Place {  // of a packed parameter

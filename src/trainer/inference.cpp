@@ -1,36 +1,83 @@
 #include "trainer/inference.h"
 
+#include <vector>
+
 #include "checkpoint/locate.h"
 #include "checkpoint/reader.h"
 #include "config/load.h"
 #include "core/check.h"
+#include "export/folder.h"
 
 namespace transxssm {
+namespace fs = std::filesystem;
+namespace {
 
-InferenceModel load_for_inference(const std::filesystem::path& checkpoint, Device device,
-                                  int64_t max_positions) {
-  const CheckpointReader reader(resolve_checkpoint(checkpoint));
+// What a run that made this exported folder would have had, as far as the folder says.
+RunConfig config_of(const fs::path& folder) {
+  const ExportedConfig exported = read_exported_config(folder);
+  RunConfig config;
+  config.model = exported.model;
+  config.train.seq_len = exported.details.max_positions;
+  config.data.eod_id = exported.details.eos_id.value_or(-1);
+  try {
+    config = config_from_json(to_json(config));  // checks bounds
+    validate(config.model);
+  } catch (const InputError& error) {
+    throw InputError(concat(folder.string(), "/config.json describes no valid model: ", error.what()));
+  }
+  return config;
+}
+
+void load_checkpoint(const CheckpointReader& reader, FlatParameters& parameters) {
+  std::vector<std::string> names;
+  for (const auto& [name, record] : reader.manifest().tensors)
+    if (name.starts_with("model/")) names.push_back(name);
+  parameters.load_weights(names, [&](const std::string& name) { return reader.read(name); });
+}
+
+}  // namespace
+
+InferenceModel load_for_inference(const fs::path& path, Device device, int64_t max_positions) {
   InferenceModel out;
-  out.config = config_from_json(reader.manifest().run.at("config"));
-  out.step = reader.manifest().step;
-  out.device = choose_device(device, out.config.precision.compute, "--device");
-  out.parameters =
-      std::make_unique<FlatParameters>(HybridModel::parameter_specs(out.config.model), out.device.device,
-                                       out.device.dtype, ParameterUse::inference);
-  out.parameters->load_weights(
-      reader.load([](const std::string& name) { return name.starts_with("model/"); }));
-  const ModelOptions options{.max_positions = max_positions,
-                             .ssd_path = ssd_path(out.config.kernels),
-                             .attention_path = attention_path(out.config.kernels)};
-  out.model = std::make_unique<HybridModel>(out.config.model, out.parameters->table(), options);
+  const auto allocate = [&] {
+    out.device = choose_device(device, out.config.precision.compute, "--device");
+    out.parameters =
+        std::make_unique<FlatParameters>(HybridModel::parameter_specs(out.config.model), out.device.device,
+                                         out.device.dtype, ParameterUse::inference);
+  };
+  if (is_exported_folder(path)) {
+    out.config = config_of(path);
+    allocate();
+    ExportedWeights(path, out.config.model).load(*out.parameters);
+  } else {
+    const CheckpointReader reader(resolve_checkpoint(path));
+    out.config = config_from_json(reader.manifest().run.at("config"));
+    out.step = reader.manifest().step;
+    allocate();
+    load_checkpoint(reader, *out.parameters);
+  }
+  out.bind(max_positions);
   return out;
 }
 
-std::filesystem::path find_tokenizer(const std::filesystem::path& checkpoint, const std::string& given) {
+void InferenceModel::bind(int64_t max_positions) {
+  const ModelOptions options{.max_positions = max_positions,
+                             .ssd_path = ssd_path(config.kernels),
+                             .attention_path = attention_path(config.kernels)};
+  model = std::make_unique<HybridModel>(config.model, parameters->table(), options);
+}
+
+fs::path find_tokenizer(const fs::path& path, const std::string& given) {
   if (!given.empty()) return given;
-  const auto step_folder = resolve_checkpoint(checkpoint);
+  if (is_exported_folder(path)) {
+    expect_input(fs::exists(path / kSentencePieceName),
+                 concat(path.string(), " has no ", kSentencePieceName,
+                        ": name a SentencePiece model with --tokenizer"));
+    return path / kSentencePieceName;
+  }
+  const auto step_folder = resolve_checkpoint(path);
   auto copy = step_folder.parent_path().parent_path() / kRunTokenizerName;
-  if (std::filesystem::exists(copy)) return copy;
+  if (fs::exists(copy)) return copy;
   const auto config = config_from_json(CheckpointReader(step_folder).manifest().run.at("config"));
   expect_input(!config.data.tokenizer.empty(),
                concat("the run of ", step_folder.string(),

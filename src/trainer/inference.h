@@ -1,4 +1,4 @@
-// A trained model read back for generation: configuration, weights and tokenizer of a run or step.
+// A trained model read back: configuration, weights and tokenizer of a run, a step or an exported folder.
 #pragma once
 
 #include <filesystem>
@@ -22,14 +22,16 @@ struct InferenceModel {
   ComputeDevice device;
   std::unique_ptr<FlatParameters> parameters;  // compute weights only
   std::unique_ptr<HybridModel> model;
+
+  // Makes `model` anew from configuration and parameters; its rotary table reaches `max_positions`.
+  void bind(int64_t max_positions);
 };
 
-// `checkpoint` is a run folder or a step folder. The rotary table reaches `max_positions`.
-InferenceModel load_for_inference(const std::filesystem::path& checkpoint, Device device,
-                                  int64_t max_positions);
+// `path` is a run folder, a step folder or an exported folder. The rotary table reaches `max_positions`.
+InferenceModel load_for_inference(const std::filesystem::path& path, Device device, int64_t max_positions);
 
-// The tokenizer of a checkpoint: `given` if not empty, else the copy in its run folder, else the configured
-// path.
-std::filesystem::path find_tokenizer(const std::filesystem::path& checkpoint, const std::string& given);
+// The SentencePiece model that belongs to `path`: `given` if not empty, else the copy in the run folder or
+// exported folder, else the configured path.
+std::filesystem::path find_tokenizer(const std::filesystem::path& path, const std::string& given);
 
 }  // namespace transxssm

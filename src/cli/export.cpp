@@ -1,0 +1,180 @@
+#include "cli/export.h"
+
+#include <array>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/table.h"
+#include "core/atomic_file.h"
+#include "core/check.h"
+#include "core/logging.h"
+#include "core/version.h"
+#include "export/folder.h"
+#include "export/parity.h"
+#include "export/staged_folder.h"
+#include "trainer/inference.h"
+
+namespace transxssm {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::array<std::pair<const char*, at::ScalarType>, 3> kDtypes{
+    {{"bf16", at::kBFloat16}, {"fp16", at::kHalf}, {"fp32", at::kFloat}}};
+
+struct Options {
+  std::string checkpoint;
+  std::string to;
+  std::string dtype = "bf16";
+  std::string tokenizer;
+  ParityOptions parity;
+};
+
+at::ScalarType dtype_of(const std::string& name) {
+  for (const auto& [known, type] : kDtypes)
+    if (name == known) return type;
+  throw InputError(concat("--dtype ", name, ": expected bf16, fp16 or fp32"));
+}
+
+// The SentencePiece model to export: that of the run, unless --tokenizer names another one or somebody else's
+// folder.
+std::optional<fs::path> sentencepiece_model(const Options& options) {
+  if (fs::is_directory(options.tokenizer)) return std::nullopt;
+  try {
+    return find_tokenizer(options.checkpoint, options.tokenizer);
+  } catch (const InputError& error) {
+    if (!options.tokenizer.empty()) throw;
+    log_warning(concat("the folder gets no tokenizer: ", error.what()));
+    return std::nullopt;
+  }
+}
+
+ExportDetails details_of(const RunConfig& config, at::ScalarType dtype, const Tokenizer* tokenizer) {
+  const auto id = [](int64_t value) { return value < 0 ? std::nullopt : std::optional(value); };
+  ExportDetails details{dtype, config.train.seq_len, {}, id(config.data.eod_id), {}};
+  if (!tokenizer) return details;
+  details.bos_id = id(tokenizer->bos_id());
+  details.eos_id = id(tokenizer->eos_id());
+  details.pad_id = id(tokenizer->pad_id());
+  return details;
+}
+
+void expect_same(const LogitsDifference& difference, double limit) {
+  expect(difference.max_abs <= limit,
+         concat("the exported folder computes something else: logits differ by up to ", difference.max_abs,
+                ", more than rounding allows (", limit, "); nothing was written"));
+}
+
+// Compares the folder, read back, with the checkpoint; leaves the loaded model holding the folder's weights.
+nlohmann::json prove_parity(const fs::path& folder, const Options& options, at::ScalarType dtype,
+                            const Tokenizer* tokenizer, InferenceModel& loaded) {
+  const ModelConfig& config = loaded.config.model;
+  const auto input = parity_input(config, tokenizer, tokenizer ? tokenizer->bos_id() : -1, options.parity);
+  loaded.bind(input.positions_needed());
+  nlohmann::json report = {
+      {"format", 1}, {"dtype", options.dtype}, {"program", kVersion}, {"commit", kCommit}};
+  at::Tensor reference = parity_logits(*loaded.model, input);
+  if (dtype != at::kFloat) {
+    const at::Tensor unrounded = reference;
+    round_to_exported(config, *loaded.parameters, dtype);
+    reference = parity_logits(*loaded.model, input);
+    report["rounding"] = to_json(compare_logits(unrounded, reference));
+  }
+  const ExportedConfig read_back = read_exported_config(folder);
+  ExportedWeights(folder, read_back.model).load(*loaded.parameters);
+  loaded.config.model = read_back.model;
+  loaded.bind(input.positions_needed());
+  const at::Tensor logits = parity_logits(*loaded.model, input);
+  const auto difference = compare_logits(reference, logits);
+  expect_same(difference, parity_limit(reference));
+  report["parity"] = to_json(difference);
+  report["tokenizer"] = tokenizer ? tokenizer_samples(*tokenizer) : nlohmann::json::array();
+  write_parity_tensors(folder, *loaded.model, input, logits);
+  return report;
+}
+
+std::string format_number(double value) {
+  std::ostringstream text;
+  text << value;
+  return text.str();
+}
+
+void print_report(const Options& options, const InferenceModel& loaded, const nlohmann::json& config,
+                  const nlohmann::json& report) {
+  std::vector<Row> rows = {{"folder", options.to},
+                           {"class", config.at("architectures").at(0).get<std::string>()},
+                           {"step", std::to_string(loaded.step)},
+                           {"parameters", std::to_string(loaded.parameters->parameter_count())}};
+  const auto add = [&](const std::string& name, const nlohmann::json& difference) {
+    rows.push_back(
+        {name, concat("logits differ by at most ", format_number(difference.at("max_abs")), ", KL ",
+                      format_number(difference.at("kl")), ", same greedy token ",
+                      format_number(100 * difference.at("greedy_agreement").get<double>()), " %")});
+  };
+  add("read back", report.at("parity"));
+  if (report.contains("rounding")) add("rounding to " + options.dtype, report.at("rounding"));
+  print_table(rows);
+}
+
+void export_model(const Options& options) {
+  const at::ScalarType dtype = dtype_of(options.dtype);
+  StagedFolder staged(options.to);
+  const auto model_file = sentencepiece_model(options);
+  const std::optional<Tokenizer> tokenizer =
+      model_file ? std::make_optional<Tokenizer>(*model_file) : std::nullopt;
+  const Tokenizer* own = tokenizer ? &*tokenizer : nullptr;
+  auto loaded = load_for_inference(options.checkpoint, Device::cpu, 1);
+  const ModelConfig config = loaded.config.model;
+  expect_input(!own || own->vocab_size() <= config.vocab_size,
+               concat("the tokenizer has ", own ? own->vocab_size() : 0, " pieces, the model only ",
+                      config.vocab_size));
+
+  const ExportDetails details = details_of(loaded.config, dtype, own);
+  if (own) write_tokenizer(staged.path(), *model_file, *own);
+  if (!own && !options.tokenizer.empty()) copy_tokenizer(options.tokenizer, staged.path());
+  write_config_files(staged.path(), config, details, own != nullptr);
+  write_exported_weights(staged.path(), config, *loaded.parameters, dtype);
+  const auto report = prove_parity(staged.path(), options, dtype, own, loaded);
+  write_file_atomically(staged.path() / "parity.json", report.dump(2) + "\n");
+  staged.put_in_place();
+  print_report(options, loaded, hf_config(config, details), report);
+}
+
+}  // namespace
+
+void add_export_command(CLI::App& app) {
+  auto* command =
+      app.add_subcommand("export", "Write a model as a folder that Hugging Face transformers loads");
+  auto options = std::make_shared<Options>();
+  command
+      ->add_option("--checkpoint", options->checkpoint,
+                   "Run folder, its checkpoints folder, a step folder, `latest`, or an exported folder")
+      ->required();
+  command->add_option("--to", options->to, "Folder to make; whole or not there")->required();
+  command
+      ->add_option("--dtype", options->dtype,
+                   "Of matrices and embeddings; vectors stay fp32, and fp32 is exact")
+      ->check(CLI::IsMember({"bf16", "fp16", "fp32"}))
+      ->capture_default_str();
+  command->add_option(
+      "--tokenizer", options->tokenizer,
+      "SentencePiece model (default: the run's), or a folder whose tokenizer files are copied "
+      "unchanged");
+  command
+      ->add_option("--parity-prompts", options->parity.greedy_prompts,
+                   "Prompts whose greedy continuation goes into the folder, for scripts/check_export.py")
+      ->check(CLI::Range(int64_t{0}, int64_t{1000}))
+      ->capture_default_str();
+  command->add_option("--parity-tokens", options->parity.greedy_tokens, "Length of those continuations")
+      ->check(CLI::Range(int64_t{0}, int64_t{1000}))
+      ->capture_default_str();
+  command->callback([options] { export_model(*options); });
+}
+
+}  // namespace transxssm

@@ -1,0 +1,44 @@
+#include "export/folder.h"
+
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/manifest.h"
+#include "core/atomic_file.h"
+#include "core/check.h"
+#include "export/hf_files.h"
+#include "export/names.h"
+
+namespace transxssm {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kConfig = "config.json";
+
+}  // namespace
+
+bool is_exported_folder(const fs::path& path) {
+  return fs::is_regular_file(path / kConfig) && !fs::exists(path / kManifestName);
+}
+
+ExportedConfig read_exported_config(const fs::path& folder) {
+  const fs::path file = folder / kConfig;
+  const auto tree = nlohmann::json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
+  expect_input(!tree.is_discarded(), concat(file.string(), ": is not JSON"));
+  return read_hf_config(tree, file.string());
+}
+
+void write_config_files(const fs::path& folder, const ModelConfig& config, const ExportDetails& details,
+                        bool own_tokenizer) {
+  const auto write = [&](const std::string& name, const nlohmann::json& tree) {
+    write_file_atomically(folder / name, tree.dump(2) + "\n");
+  };
+  write(kConfig, hf_config(config, details));
+  write("generation_config.json", hf_generation_config(details));
+  const bool own_classes = export_family(config) == ExportFamily::transxssm;
+  for (const EmbeddedFile& file : hf_files()) {
+    const bool of_tokenizer = file.name.starts_with("tokenization_");
+    if (of_tokenizer ? own_tokenizer : own_classes) write_file_atomically(folder / file.name, file.text);
+  }
+}
+
+}  // namespace transxssm

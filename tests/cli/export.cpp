@@ -1,0 +1,134 @@
+// transxssm export: what it refuses, and that a refusal leaves nothing behind.
+#include <nlohmann/json.hpp>
+
+#include "cli/bad_input_case.h"
+
+using namespace transxssm;
+using namespace transxssm::test;
+
+namespace {
+
+void train_run(const fs::path& folder) {
+  REQUIRE(run_program(folder, words(train("--set train.max_steps=2"))).code == 0);
+}
+
+fs::path weights(const fs::path& folder) {
+  return folder / "run/checkpoints/step_00000002/shard-00001-of-00001.safetensors";
+}
+
+// A trained run, then something else.
+Setup trained(const Setup& more = [](const fs::path&) {}) {
+  return [=](const fs::path& folder) {
+    train_run(folder);
+    more(folder);
+  };
+}
+
+const std::string kExport = "export --checkpoint run --to out ";
+
+}  // namespace
+
+TEST_CASE("export: bad command lines and places") {
+  check_all({
+      {"no checkpoint", "export --to out", {"transxssm export: --checkpoint is required"}},
+      {"no place", "export --checkpoint run", {"transxssm export: --to is required"}},
+      {"no such dtype", kExport + "--dtype fp8", {"--dtype", "bf16", "fp16", "fp32"}},
+      {"unknown flag", kExport + "--dtpye fp32", {"unknown option --dtpye. Did you mean --dtype?"}},
+      {"missing run", kExport, {"no checkpoint at run: it does not exist"}},
+      {"file", "export --checkpoint run.yaml --to out", {"run.yaml", "it is a file"}},
+      {"folder of something else", "export --checkpoint . --to out", {"no valid checkpoint in ."}},
+      {"place taken", "export --checkpoint run --to train.idx", {"train.idx exists already"}},
+      {"place not empty", kExport, {"out exists already"}, trained([](const fs::path& folder) {
+         fs::create_directory(folder / "out");
+         write(folder / "out/mine", "kept");
+       })},
+      {"missing tokenizer", kExport + "--tokenizer no.model", {"no.model"}, trained()},
+      {"no tokenizer files",
+       kExport + "--tokenizer run",
+       {"--tokenizer run: has no tokenizer.json"},
+       trained()},
+      {"larger tokenizer",
+       kExport + "--tokenizer tok.model",
+       {"the tokenizer has 400 pieces, the model only 61"},
+       trained(add_tokenizer)},
+  });
+}
+
+TEST_CASE("export: damaged checkpoints") {
+  check_all({
+      {"truncated",
+       kExport,
+       {"no valid checkpoint in run", "is skipped"},
+       trained([](const fs::path& folder) { fs::resize_file(weights(folder), 9000); })},
+      {"step by name, changed byte",
+       "export --checkpoint run/checkpoints/step_00000002 --to out",
+       {"checksum"},
+       trained([](const fs::path& folder) {
+         std::string bytes = read_file(weights(folder));
+         for (size_t i = bytes.size() / 3; i < bytes.size(); i += 64)
+           bytes[i] = static_cast<char>(bytes[i] ^ 4);
+         write(weights(folder), bytes);
+       })},
+      {"no manifest",
+       "export --checkpoint run/checkpoints/step_00000002 --to out",
+       {"manifest.json"},
+       trained([](const fs::path& folder) { fs::remove(weights(folder).parent_path() / "manifest.json"); })},
+  });
+}
+
+TEST_CASE("export: damaged exported folders") {
+  const auto exported = [](const std::string& from, const std::string& to) {
+    return trained([=](const fs::path& folder) {
+      REQUIRE(run_program(folder, words("export --checkpoint run --to hf")).code == 0);
+      std::string config = read_file(folder / "hf/config.json");
+      const size_t at = config.find(from);
+      REQUIRE(at != std::string::npos);
+      write(folder / "hf/config.json", config.replace(at, from.size(), to));
+    });
+  };
+  const std::string again = "export --checkpoint hf --to out";
+  check_all({
+      {"another size",
+       again,
+       {"hf: tensor", "has the shape"},
+       exported("\"hidden_size\": 32", "\"hidden_size\": 30")},
+      {"impossible size",
+       again,
+       {"hf/config.json describes no valid model", "model.ssd.num_groups"},
+       exported("\"ssd_num_groups\": 2", "\"ssd_num_groups\": 3")},
+      {"out of range",
+       again,
+       {"hf/config.json describes no valid model", "model.hidden_size"},
+       exported("\"hidden_size\": 32", "\"hidden_size\": 0")},
+      {"another architecture",
+       again,
+       {"model_type"},
+       exported("\"model_type\": \"TransXSSM\"", "\"model_type\": \"bert\"")},
+  });
+}
+
+TEST_CASE("export: a run without a tokenizer, its step, its export") {
+  const TinyRun run;
+  RunConfig config = run.config();
+  config.train.run_dir = "run";
+  write(run.folder / "run.yaml", to_yaml(config));
+  train_run(run.folder.path());
+  for (const std::string from :
+       {"run", "run/checkpoints", "run/checkpoints/latest", "run/checkpoints/step_00000002"}) {
+    CAPTURE(from);
+    const std::string to = concat("made/from-", from.size());
+    const Ended ended =
+        run_program(run.folder.path(), words("export --dtype fp32 --checkpoint " + from + " --to " + to));
+    INFO(ended.err);
+    REQUIRE(ended.code == 0);
+    REQUIRE(contains(ended.out, "TransXSSMForCausalLM"));
+    REQUIRE(contains(ended.err, "the folder gets no tokenizer"));
+    const auto report = nlohmann::json::parse(read_file(run.folder / (to + "/parity.json")));
+    REQUIRE(report["parity"]["greedy_agreement"] == 1.0);
+  }
+  // The export of an export has the same bytes.
+  REQUIRE(
+      run_program(run.folder.path(), words("export --dtype fp32 --checkpoint made/from-3 --to again")).code ==
+      0);
+  REQUIRE(contents(run.folder / "again") == contents(run.folder / "made/from-3"));
+}
