@@ -69,8 +69,8 @@ std::string safetensors_dtype(at::ScalarType type) {
   throw std::runtime_error(concat("safetensors files can't hold tensors of type ", c10::toString(type)));
 }
 
-void write_safetensors(const fs::path& file, const std::vector<TensorToWrite>& tensors,
-                       const OnBytes& on_bytes) {
+void write_safetensors_as_made(const fs::path& file, const std::vector<TensorToWrite>& tensors,
+                               const OnBytes& on_bytes) {
   const std::string header = header_text(tensors);
   const uint64_t header_size = header.size();
   OutputFile out(file, OutputFile::Mode::replace);
@@ -92,7 +92,7 @@ void write_safetensors(const fs::path& file, const NamedTensors& tensors, const 
   std::vector<TensorToWrite> listed;
   for (const auto& [name, tensor] : tensors)
     listed.push_back({name, tensor.scalar_type(), tensor.sizes().vec(), [held = tensor] { return held; }});
-  write_safetensors(file, listed, on_bytes);
+  write_safetensors_as_made(file, listed, on_bytes);
 }
 
 SafetensorsFile::SafetensorsFile(fs::path file) : file_(std::move(file)) {

@@ -30,10 +30,10 @@ struct TensorToWrite {
 // written. The file is synced to disk when this returns.
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 using OnBytes = std::function<void(const std::string& name, const void* data, size_t size)>;
-void write_safetensors(const std::filesystem::path& file, const std::vector<TensorToWrite>& tensors,
-                       const OnBytes& on_bytes = {});
 void write_safetensors(const std::filesystem::path& file, const NamedTensors& tensors,
                        const OnBytes& on_bytes = {});
+void write_safetensors_as_made(const std::filesystem::path& file, const std::vector<TensorToWrite>& tensors,
+                               const OnBytes& on_bytes = {});
 
 // An open file. The header is checked as a whole on opening; damage is an InputError that names file and
 // tensor.

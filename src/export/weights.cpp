@@ -106,7 +106,7 @@ void write_exported_weights(const fs::path& folder, const ModelConfig& config,
       index["weight_map"][tensor->name] = name;
       total += bytes_of(*tensor, dtype);
     }
-    write_safetensors(folder / name, listed);
+    write_safetensors_as_made(folder / name, listed);
   }
   index["metadata"]["total_size"] = total;
   if (files.size() > 1) write_file_atomically(folder / kIndex, index.dump(2) + "\n");
