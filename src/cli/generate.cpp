@@ -10,6 +10,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/tensor.h>
 
+#include "cli/command_line.h"
 #include "core/check.h"
 #include "core/logging.h"
 #include "model/sampler.h"
@@ -87,6 +88,7 @@ void add_generate_command(CLI::App& app) {
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command->add_option("--seed", options->sampling.seed, "The same seed gives the same text")
+      ->check(seed_range())
       ->capture_default_str();
   command->add_option("--tokenizer", options->tokenizer, "SentencePiece model (default: the run's)");
   command->add_option("--device", options->device, "Where to compute")

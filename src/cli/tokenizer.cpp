@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/command_line.h"
 #include "core/check.h"
 #include "core/counted.h"
 #include "data/byte_stream.h"
@@ -141,7 +142,7 @@ void add_train(CLI::App& tokenizer) {
       ->add_option("--character-coverage", options->character_coverage,
                    "Share of the characters that get a piece; the rare rest is spelled in byte pieces")
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "Of the sample")->capture_default_str();
+  command->add_option("--seed", options->seed, "Of the sample")->check(seed_range())->capture_default_str();
   command
       ->add_option("--threads", options->threads,
                    "Threads of the trainer; the same number on any machine gives the same model")

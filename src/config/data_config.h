@@ -68,8 +68,7 @@ template <SelfOf<DataConfig> Self, class Visitor>
 void visit_fields(Self& self, Visitor&& visit) {
   visit(Field{.name = "tokenizer",
               .doc = "SentencePiece model. Without one `eod_id` is needed and bits_per_byte is null.",
-              .path = true,
-              .effect = Effect::mathematics},
+              .path = true},
         self.tokenizer);
   visit(Field{.name = "train", .doc = "Training sources, mixed by weight.", .required = true}, self.train);
   visit(Field{.name = "validation", .doc = "Named validation sets; may be empty."}, self.validation);

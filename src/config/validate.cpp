@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <set>
 
@@ -88,7 +89,8 @@ void check_sources(const DataConfig& data) {
   std::set<std::string> paths;
   for (const TrainSource& source : data.train) {
     rule(!source.path.empty(), "data.train", "a source has an empty path");
-    rule(paths.insert(source.path).second, "data.train",
+    const auto folder_form = std::filesystem::path(source.path) / "";  // dm, ./dm and dm/ are one
+    rule(paths.insert(folder_form.lexically_normal().string()).second, "data.train",
          source.path + " is given twice; use one source and a weight");
     rule(source.weight.has_value() == data.train.front().weight.has_value(), "data.train",
          "give a weight to every source or to none (then they count by size)");

@@ -203,6 +203,9 @@ std::unique_ptr<ByteStream> open_byte_stream(const std::filesystem::path& path, 
   if (start.size() == 4 && (start[0] & 0xF0) == 0x50 && start.substr(1) == "\x2a\x4d\x18") {
     return std::make_unique<ZstdStream>(std::move(raw));
   }
+  expect_input(
+      !starts_with(start, "\xfd\x37\x7a\x58"),
+      concat(name, ": is compressed by xz, which is not read here; valid are plain text, .gz and .zst"));
   const bool named_compressed = path.extension() == ".gz" || path.extension() == ".zst";
   expect_input(!named_compressed,
                concat(name, ": is named ", path.extension().string(), " but does not start like ",

@@ -17,8 +17,8 @@ void check_ids(const TokenFile& file, int64_t begin, std::span<const int32_t> to
   const auto bad =
       std::find_if(tokens.begin(), tokens.end(), [&](int32_t id) { return id < 0 || id >= vocab_size; });
   throw InputError(concat(file.bin_path().string(), ": token ", begin + (bad - tokens.begin()),
-                          " has the id ", *bad, ", but model.vocab_size is ", vocab_size,
-                          "; the data was tokenized with a larger vocabulary, or is damaged"));
+                          " has the id ", *bad, ", outside the vocabulary of ", vocab_size,
+                          "; the data was tokenized with another vocabulary, or is damaged"));
 }
 
 }  // namespace

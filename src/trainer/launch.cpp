@@ -37,9 +37,8 @@
 namespace transxssm {
 namespace {
 
-// UTF-8 bytes behind each token id; control tokens stand for none. Empty without a tokenizer. Checks that
-// tokenizer, data and model fit together.
-std::vector<int32_t> bytes_per_token(const RunConfig& config) {
+// Checks that tokenizer, data and model fit together.
+TokenizerFacts tokenizer_facts(const RunConfig& config) {
   const int64_t vocab_size = config.model.vocab_size;
   if (config.data.tokenizer.empty()) {
     check_corpus(config.data, "", vocab_size, static_cast<int32_t>(config.data.eod_id));
@@ -53,10 +52,10 @@ std::vector<int32_t> bytes_per_token(const RunConfig& config) {
   if (tokenizer.vocab_size() < vocab_size)
     log_info(concat("model.vocab_size ", vocab_size, " is padded: the tokenizer has ", tokenizer.vocab_size(),
                     " pieces"));
-  std::vector<int32_t> bytes;
+  TokenizerFacts facts{tokenizer.hash(), {}};
   for (int32_t id = 0; id < tokenizer.vocab_size(); ++id)
-    bytes.push_back(static_cast<int32_t>(tokenizer.decode_piece(id).size()));
-  return bytes;
+    facts.bytes_per_token.push_back(static_cast<int32_t>(tokenizer.decode_piece(id).size()));
+  return facts;
 }
 
 void describe(const RunConfig& config, const ComputeDevice& device) {
@@ -99,10 +98,12 @@ void record(const RunConfig& config, const ComputeDevice& device, const RunFolde
     write_file_atomically(folder.path() / kRunTokenizerName, read_file(config.data.tokenizer));
 }
 
-RunConfig planned_config(const RunConfig& given, const LaunchOptions& options, const StartPlan& plan) {
+RunConfig planned_config(const RunConfig& given, const LaunchOptions& options, const StartPlan& plan,
+                         const TokenizerFacts& tokenizer) {
   expect_fields("--allow-change", options.allow_change);
   if (plan.kind != StartPlan::Kind::resume) return given;
   const Manifest manifest = read_manifest(plan.checkpoint);
+  expect_tokenizer(manifest.run.value("tokenizer", tokenizer.hash), tokenizer.hash, options.allow_change);
   return resumed_config(manifest.run.at("config"), given, manifest.step, options.allow_change);
 }
 
@@ -137,15 +138,15 @@ int64_t newest_step(const RunFolder& folder) {
 int train(const RunConfig& given, const LaunchOptions& options, const RunFolder& folder,
           std::optional<Trainer>& made) {
   const ComputeDevice device = choose_device(given.train.device, given.precision.compute);
-  const auto token_bytes = bytes_per_token(given);
+  const TokenizerFacts tokenizer = tokenizer_facts(given);
   Checkpointer checkpointer(folder.checkpoints(), {given.checkpoint.keep_last, given.checkpoint.keep_every});
   const StartPlan plan = plan_start(options, folder.path());  // after the checkpointer has cleared up
-  const RunConfig config = planned_config(given, options, plan);
+  const RunConfig config = planned_config(given, options, plan, tokenizer);
   describe(config, device);
   expect_room(config, device, free_memory(device));
   const MemoryPlan memory = plan_memory(config, device);
   log_info(concat("memory: ", format_bytes(memory.peak()), " expected at the peak: ", memory.text()));
-  Trainer& trainer = made.emplace(config, device, folder, std::move(checkpointer), token_bytes);
+  Trainer& trainer = made.emplace(config, device, folder, std::move(checkpointer), tokenizer);
   start(trainer, config, plan);
   record(config, device, folder);
   folder.set_status({RunState::running, trainer.step(), "", std::nullopt});
@@ -171,6 +172,7 @@ int launch_training(const RunConfig& config, const LaunchOptions& options) {
   log_to_file(folder.log());
   std::optional<Trainer> trainer;
   const auto failed = [&](const std::string& reason, int exit_code) {
+    if (!trainer && folder.is_finished()) return;  // a refused start leaves a finished run as it is
     try {
       folder.set_status({RunState::failed,
                          trainer && trainer->step() > 0 ? trainer->step() : newest_step(folder), reason,

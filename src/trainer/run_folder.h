@@ -31,6 +31,8 @@ class RunFolder {
   void write_gemms(const nlohmann::json& record) const;       // gemm.json: algorithms of matrix products
   void set_status(const RunStatus& status) const;             // status.json
 
+  bool is_finished() const { return says_finished(path_ / "status.json"); }
+
   // Throws when another process took the folder over; see RunLock.
   void expect_held() const { lock_.expect_held(); }
 

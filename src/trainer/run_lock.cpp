@@ -158,8 +158,8 @@ ProcessIdentity process_from_json(const json& tree) {
   return {tree.at("host"), tree.at("boot"), tree.at("pid_namespace"), tree.at("pid"), tree.at("start_ticks")};
 }
 
-RunLock::RunLock(fs::path file, std::chrono::milliseconds heartbeat_every)
-    : file_(std::move(file)), heartbeat_every_(heartbeat_every), self_(ProcessIdentity::self()) {
+RunLock::RunLock(fs::path file, Timing timing)
+    : file_(std::move(file)), timing_(timing), self_(ProcessIdentity::self()) {
   const double now = file_clock(file_);
   {
     Guard guard(file_, /*create=*/true);
@@ -203,13 +203,21 @@ RunLock::~RunLock() {
 
 void RunLock::heartbeat() {
   std::unique_lock hold(mutex_);
-  while (!wake_.wait_for(hold, heartbeat_every_, [this] { return stopping_; })) {
+  auto touched = std::chrono::steady_clock::now();
+  while (!wake_.wait_for(hold, timing_.heartbeat_every, [this] { return stopping_; })) {
     try {
-      Guard guard(file_, /*create=*/true);
-      const auto holder = holder_in(guard.content());
-      if (!holder) guard.set_holder(self_);  // somebody removed the file
-      if (holder && *holder != self_) lost_ = true;
-      if (!lost_) guard.touch();
+      // A lock that is gone was removed by a user, or by somebody who took it over while this process stood
+      // still and has left since.
+      const bool stood_still = std::chrono::steady_clock::now() - touched > timing_.stale_after;
+      Guard guard(file_, /*create=*/!stood_still);
+      const auto holder = guard.is_open() ? holder_in(guard.content()) : std::nullopt;
+      if (holder ? *holder != self_ : stood_still) {
+        lost_ = true;
+        return;
+      }
+      if (!holder) guard.set_holder(self_);
+      guard.touch();
+      touched = std::chrono::steady_clock::now();
     } catch (const std::exception& error) {
       log_warning(concat("the lock of the run folder could not be touched: ", error.what()));
     }

@@ -39,10 +39,14 @@ ProcessIdentity process_from_json(const nlohmann::json& tree);
 class RunLock {
  public:
   static constexpr int kStaleSeconds = 120;
+  struct Timing {
+    std::chrono::milliseconds heartbeat_every = std::chrono::seconds(10);
+    std::chrono::milliseconds stale_after = std::chrono::seconds(kStaleSeconds);  // of a process's own lock
+  };
 
   // Throws InputError that names the holder when `file` is locked. A take-over is logged.
-  explicit RunLock(std::filesystem::path file,
-                   std::chrono::milliseconds heartbeat_every = std::chrono::seconds(10));
+  explicit RunLock(std::filesystem::path file) : RunLock(std::move(file), Timing()) {}
+  RunLock(std::filesystem::path file, Timing timing);
   ~RunLock();  // removes the file if it is still ours
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;
@@ -55,7 +59,7 @@ class RunLock {
   void heartbeat();
 
   std::filesystem::path file_;
-  std::chrono::milliseconds heartbeat_every_;
+  Timing timing_;
   ProcessIdentity self_;
   std::atomic<bool> lost_ = false;
   bool stopping_ = false;

@@ -57,6 +57,14 @@ bool is_harmless(const std::string& key, const RunConfig& before, const RunConfi
   return !changes_mathematics(key);
 }
 
+// Whether a step folder is one of a run's.
+bool holds(const std::filesystem::path& run_dir, const std::filesystem::path& checkpoint) {
+  const auto own = list_checkpoints(run_dir);
+  return std::any_of(own.begin(), own.end(), [&](const auto& entry) {
+    return std::filesystem::equivalent(entry.folder, checkpoint);
+  });
+}
+
 }  // namespace
 
 StartPlan plan_start(const LaunchOptions& options, const std::filesystem::path& run_dir) {
@@ -81,7 +89,11 @@ StartPlan plan_start(const LaunchOptions& options, const std::filesystem::path& 
                         "another train.run_dir"));
   } else {
     expect_input(options.init_from.empty(), "--resume PATH and --init-from exclude each other");
-    return {StartPlan::Kind::resume, resolve_checkpoint(options.resume)};
+    const std::filesystem::path checkpoint = resolve_checkpoint(options.resume);
+    expect_input(list_checkpoints(run_dir).empty() || holds(run_dir, checkpoint),
+                 concat("--resume ", options.resume, ": ", run_dir.string(),
+                        " already has checkpoints, of another run; choose another train.run_dir"));
+    return {StartPlan::Kind::resume, checkpoint};
   }
   if (!options.init_from.empty()) return {StartPlan::Kind::init_from, resolve_checkpoint(options.init_from)};
   return {};
@@ -93,11 +105,15 @@ RunConfig resumed_config(const nlohmann::json& saved, RunConfig now, int64_t ste
   const auto allowed = [&](const std::string& key) {
     return std::find(allow.begin(), allow.end(), key) != allow.end();
   };
+  const auto given = to_json(now);
   if (!allowed("schedule.warmup_ratio")) keep_finished_warmup(before, now, step);
   const auto present = to_json(now);
+  const auto given_changes = changed_fields(saved, given);
   std::string refused;
   std::string refused_keys;
   for (const std::string& key : changed_fields(saved, present)) {
+    // What keep_finished_warmup wrote is no wish of the user's.
+    if (std::find(given_changes.begin(), given_changes.end(), key) == given_changes.end()) continue;
     const std::string change = concat(key, ": ", value_at(saved, key), " -> ", value_at(present, key));
     if (is_harmless(key, before, now, step) || allowed(key)) {
       log_info("configuration changed since the checkpoint: " + change);
@@ -112,6 +128,18 @@ RunConfig resumed_config(const nlohmann::json& saved, RunConfig now, int64_t ste
                       "--allow-change ",
                       refused_keys));
   return now;
+}
+
+void expect_tokenizer(const std::string& saved_hash, const std::string& hash,
+                      const std::vector<std::string>& allow) {
+  if (saved_hash == hash || std::find(allow.begin(), allow.end(), "data.tokenizer") != allow.end()) return;
+  const auto named = [](const std::string& h) {
+    return h.empty() ? "no tokenizer" : "the tokenizer of hash " + h;
+  };
+  throw InputError(concat("data.tokenizer: the checkpoint was trained with ", named(saved_hash), ", here is ",
+                          named(hash),
+                          ": its ids may mean something else. Give the run's own (a copy is in its "
+                          "folder), or accept with --allow-change data.tokenizer"));
 }
 
 }  // namespace transxssm

@@ -27,8 +27,8 @@ struct StartPlan {
 };
 
 // auto: the newest valid checkpoint of `run_dir` (each damaged newer one is named in a warning), else
-// `init_from`, else a fresh start. none: refused when `run_dir` has checkpoints. A path: that checkpoint.
-// Throws InputError.
+// `init_from`, else a fresh start. none: refused when `run_dir` has checkpoints. A path: that checkpoint,
+// refused when `run_dir` has checkpoints and it is none of them. Throws InputError.
 StartPlan plan_start(const LaunchOptions& options, const std::filesystem::path& run_dir);
 
 // The configuration with which a run goes on from a checkpoint of step `step`: the present one, compared to
@@ -38,5 +38,10 @@ StartPlan plan_start(const LaunchOptions& options, const std::filesystem::path& 
 // steps.
 RunConfig resumed_config(const nlohmann::json& saved, RunConfig now, int64_t step,
                          const std::vector<std::string>& allow);
+
+// Refuses to go on from a checkpoint with another tokenizer, by its hash, unless `allow` has data.tokenizer:
+// its file may lie elsewhere, but its ids must mean the same.
+void expect_tokenizer(const std::string& saved_hash, const std::string& hash,
+                      const std::vector<std::string>& allow);
 
 }  // namespace transxssm

@@ -39,4 +39,11 @@ void write_status(const std::filesystem::path& file, const RunStatus& status) {
   write_file_atomically(file, tree.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
 }
 
+bool says_finished(const std::filesystem::path& file) {
+  if (!std::filesystem::exists(file)) return false;
+  const auto tree = nlohmann::json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
+  if (!tree.is_object()) return false;
+  return tree.value("state", nlohmann::json()) == name_of(RunState::finished);
+}
+
 }  // namespace transxssm

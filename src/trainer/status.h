@@ -20,4 +20,7 @@ struct RunStatus {
 // Replaces the file atomically; adds the time, host and process.
 void write_status(const std::filesystem::path& file, const RunStatus& status);
 
+// Whether a file says that a run finished; false without one.
+bool says_finished(const std::filesystem::path& file);
+
 }  // namespace transxssm

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <utility>
 
+#include "checkpoint/locate.h"
 #include "config/load.h"
 #include "core/check.h"
 #include "core/counted.h"
@@ -19,8 +21,11 @@
 namespace transxssm {
 namespace {
 
-LoaderShape loader_shape(const RunConfig& c) {
-  return {c.train.seq_len, c.train.global_batch_size, c.train.micro_batch_size, c.model.vocab_size};
+// Ids are checked against the tokenizer where there is one: a padded vocabulary has more.
+LoaderShape loader_shape(const RunConfig& c, const TokenizerFacts& tokenizer) {
+  const auto known_ids = static_cast<int64_t>(tokenizer.bytes_per_token.size());
+  return {c.train.seq_len, c.train.global_batch_size, c.train.micro_batch_size,
+          known_ids > 0 ? known_ids : c.model.vocab_size};
 }
 
 constexpr double kGib = 1024.0 * 1024.0 * 1024.0;
@@ -35,14 +40,15 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder,
-                 Checkpointer checkpointer, const std::vector<int32_t>& bytes_per_token)
+                 Checkpointer checkpointer, TokenizerFacts tokenizer)
     : config_(config),
       device_(device),
       folder_(folder),
+      tokenizer_(std::move(tokenizer)),
       stop_watch_(config.train.max_minutes),
-      loader_(config.data, loader_shape(config)),
-      validation_sets_(make_validation_sets(config.data, loader_shape(config), config.validation.sequences,
-                                            bytes_per_token)),
+      loader_(config.data, loader_shape(config, tokenizer_)),
+      validation_sets_(make_validation_sets(config.data, loader_shape(config, tokenizer_),
+                                            config.validation.sequences, tokenizer_.bytes_per_token)),
       learner_(config, device),
       schedule_(make_lr_schedule(config.optimizer, config.schedule, config.train.max_steps)),
       checkpointer_(std::move(checkpointer)),
@@ -73,7 +79,10 @@ void Trainer::resume(const CheckpointReader& checkpoint) {
   loader_.load_state(state.values.at("loader"));
   if (device_.device.is_cuda())
     ops::use_gemm_record(checkpoint.manifest().run.value("gemm", nlohmann::json::object()));
-  if (checkpoint.folder().parent_path() == folder_.checkpoints()) saved_step_ = step_;
+  // Going back to an older checkpoint of this run saves it again, as the newest.
+  const auto own = list_checkpoints(folder_.path());
+  if (!own.empty() && std::filesystem::equivalent(own.back().folder, checkpoint.folder()))
+    saved_step_ = step_;
   open_metrics();
 }
 
@@ -106,8 +115,18 @@ double Trainer::flops_of(const GlobalBatch& batch) const {
   return flops;
 }
 
+// Data that cannot be read ends the run, but not what was learnt before it.
+GlobalBatch Trainer::next_batch() {
+  try {
+    return loader_.next();
+  } catch (const InputError&) {
+    if (step_ > 0 && saved_step_ != step_) save();
+    throw;
+  }
+}
+
 void Trainer::train_one_step() {
-  const GlobalBatch batch = loader_.next();
+  const GlobalBatch batch = next_batch();
   const double lr = learning_rate(schedule_, step_);
   const auto traced = tracer_.begin(step_ + 1);
   if (!learner_.step.run(batch, lr, [&] { return stop_reason().has_value(); })) {
@@ -203,11 +222,14 @@ void Trainer::save() {
                              {"validated_step", validated_step_},
                              {"elapsed_seconds", elapsed_before_ + seconds_since(launched_)},
                              {"loss", last_loss_}};
-  const nlohmann::json run = {
-      {"config", to_json(config_)}, {"commit", kCommit},
-      {"libtorch", kTorchVersion},  {"device", device_.name},
-      {"loss", last_loss_},         {"parameters", learner_.parameters.parameter_count()},
-      {"gemm", ops::gemm_record()}};
+  const nlohmann::json run = {{"config", to_json(config_)},
+                              {"tokenizer", tokenizer_.hash},
+                              {"commit", kCommit},
+                              {"libtorch", kTorchVersion},
+                              {"device", device_.name},
+                              {"loss", last_loss_},
+                              {"parameters", learner_.parameters.parameter_count()},
+                              {"gemm", ops::gemm_record()}};
   const auto path = checkpointer_.save(step_, state, run);
   saved_step_ = step_;
   tell_step();

@@ -26,12 +26,18 @@
 
 namespace transxssm {
 
+// What training needs of the run's tokenizer; empty without one.
+struct TokenizerFacts {
+  std::string hash;                      // checkpoints carry it: a resumed run has the same
+  std::vector<int32_t> bytes_per_token;  // UTF-8 bytes behind each id, none behind control tokens
+};
+
 class Trainer {
  public:
   // Opens the data first (its errors come before anything large is allocated), then makes model and
-  // optimizer. `folder` outlives this object. `bytes_per_token` is empty without a tokenizer.
+  // optimizer. `folder` outlives this object.
   Trainer(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder,
-          Checkpointer checkpointer, const std::vector<int32_t>& bytes_per_token);
+          Checkpointer checkpointer, TokenizerFacts tokenizer);
   Trainer(const Trainer&) = delete;  // its parts refer to each other
   Trainer& operator=(const Trainer&) = delete;
 
@@ -60,6 +66,7 @@ class Trainer {
   std::optional<std::string> stop_reason() const { return stop_watch_.reason(save_seconds_); }
   void open_metrics();
   double flops_of(const GlobalBatch& batch) const;  // by the documents that are really in it
+  GlobalBatch next_batch();
   void train_one_step();
   void read_reports(size_t leave_queued);
   void log_step(const QueuedStep& queued, const StepReport& report);
@@ -71,6 +78,7 @@ class Trainer {
   RunConfig config_;
   ComputeDevice device_;
   const RunFolder& folder_;
+  TokenizerFacts tokenizer_;
   StopWatch stop_watch_;
   Loader loader_;
   std::vector<ValidationSet> validation_sets_;

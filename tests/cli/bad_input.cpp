@@ -30,6 +30,8 @@ TEST_CASE("bad command lines") {
       {"missing flag", "train", {"transxssm train: --config is required"}},
       {"no number", "generate --checkpoint run --max-new-tokens many", {"--max-new-tokens"}},
       {"out of range", "generate --checkpoint run --temperature -1", {"--temperature", "-1", "100"}},
+      {"seed below 0", "generate --checkpoint run --seed -1", {"--seed", "-1"}},
+      {"seed too long", "generate --checkpoint run --seed 99999999999999999999", {"--seed"}},
       {"not a number", "generate --checkpoint run --temperature nan", {"--temperature", "nan"}},
       {"--set without a value", train("--set model.num_layers"), {"model.num_layers"}},
       {"--set of an unknown field", train("--set optimizer.lrr=1"), {"optimizer.lrr", "lr"}},
@@ -109,7 +111,7 @@ TEST_CASE("bad token files") {
           {"too few tokens", train("--set train.seq_len=65536"), {"train.seq_len 65536 needs 65537"}},
           {"ids out of range",
            train("--set model.vocab_size=32"),
-           {"train.bin: token ", "model.vocab_size is 32"}},
+           {"train.bin: token ", "outside the vocabulary of 32"}},
       },
       kRunFolders);
   check_all({

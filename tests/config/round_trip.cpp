@@ -98,20 +98,33 @@ TEST_CASE("config: changed fields are listed by dotted key, lists as one field")
 
 TEST_CASE(
     "config: model, optimizer, schedule, seeds and data order change the mathematics, the rest does not") {
-  for (const char* key :
-       {"model.hidden_size", "model.ssd.conv_width", "model.rope.theta", "optimizer.lr", "optimizer.betas",
-        "schedule.type", "schedule.warmup_ratio", "precision.compute", "train.seed", "data.seed",
-        "train.seq_len", "train.global_batch_size", "train.z_loss", "data.packing", "data.tokenizer",
-        "data.split", "data.eod_id", "no.such.field"}) {
+  for (const char* key : {"model.hidden_size", "model.ssd.conv_width", "model.rope.theta", "optimizer.lr",
+                          "optimizer.betas", "schedule.type", "schedule.warmup_ratio", "precision.compute",
+                          "train.seed", "data.seed", "train.seq_len", "train.global_batch_size",
+                          "train.z_loss", "data.packing", "data.split", "data.eod_id", "no.such.field"}) {
     INFO(key);
     CHECK(changes_mathematics(key));
   }
-  for (const char* key :
-       {"model.ssd.chunk_size", "train.run_dir", "train.micro_batch_size", "train.max_steps",
-        "train.max_minutes", "train.stop_exit_code", "train.deterministic", "train.recompute", "train.device",
-        "train.max_skipped_in_row", "kernels.ssd", "data.train", "data.validation", "checkpoint.every",
-        "checkpoint.keep_last", "validation.every", "validation.sequences", "logging.every",
-        "logging.tensorboard"}) {
+  for (const char* key : {"model.ssd.chunk_size",
+                          "train.run_dir",
+                          "train.micro_batch_size",
+                          "train.max_steps",
+                          "train.max_minutes",
+                          "train.stop_exit_code",
+                          "train.deterministic",
+                          "train.recompute",
+                          "train.device",
+                          "train.max_skipped_in_row",
+                          "kernels.ssd",
+                          "data.tokenizer",
+                          "data.train",
+                          "data.validation",
+                          "checkpoint.every",
+                          "checkpoint.keep_last",
+                          "validation.every",
+                          "validation.sequences",
+                          "logging.every",
+                          "logging.tensorboard"}) {
     INFO(key);
     CHECK_FALSE(changes_mathematics(key));
   }

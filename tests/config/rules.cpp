@@ -89,6 +89,7 @@ TEST_CASE("config: rules of training and data are refused with place and keys") 
   check({"train.run_dir="}, "train.run_dir: needs a folder");
   check({"data.train=[]"}, "data.train: needs at least one source");
   check({"data.train=[{path: a}, {path: a}]"}, "data.train: a is given twice");
+  check({"data.train=[{path: a}, {path: ./a/}]"}, "data.train: ./a/ is given twice");
   check({"data.train=[{path: a, weight: 1}, {path: b}]"}, "give a weight to every source or to none");
   check({"data.train=[{path: ''}]"}, "data.train: a source has an empty path");
   check({"data.validation=[{name: a/b, path: p}]"}, "data.validation: name 'a/b': expected letters");

@@ -324,7 +324,7 @@ TEST_CASE("loader: an id outside the vocabulary comes out of next() with file, p
   Loader loader(config(folder, {{"a", 1}}), shape(6, 3, 20));
   const auto message = input_error_of([&] { loader.next(); });
   CHECK(contains(message, "a.bin: token "));
-  CHECK(contains(message, "model.vocab_size is 20"));
+  CHECK(contains(message, "outside the vocabulary of 20"));
   CHECK(!input_error_of([&] { loader.next(); }).empty());
 }
 

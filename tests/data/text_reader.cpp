@@ -125,6 +125,10 @@ TEST_CASE("byte stream: truncated, corrupt and misnamed files are named") {
     REQUIRE(contains(error(name, corrupt), "corrupt"));
     REQUIRE(contains(error(name, good + "garbage"), "corrupt"));
     REQUIRE(contains(error(name, "plain text"), "misnamed"));
+    REQUIRE(contains(error(name, std::string("\xfd"
+                                             "7zXZ\0",
+                                             6)),
+                     "is compressed by xz"));
     REQUIRE(contains(error(name, ""), "misnamed"));
   }
   REQUIRE(contains(input_error_of([&] { read_all((folder / "absent.txt").string()); }), "No such file"));

@@ -85,8 +85,8 @@ TEST_CASE("token source: an id outside the vocabulary is named with file, place 
   const TokenSource source(folder.path().string());
   CHECK_NOTHROW(source.window(0, 9, 78));
   const auto message = input_error_of([&] { source.window(0, 9, 77); });
-  CHECK(
-      contains(message, (folder / "b.bin").string() + ": token 3 has the id 77, but model.vocab_size is 77"));
+  CHECK(contains(message,
+                 (folder / "b.bin").string() + ": token 3 has the id 77, outside the vocabulary of 77"));
 
   Bytes().put(int32_t{0}).put(int32_t{-5}).save(folder / "negative.bin");
   megatron_index(4, {2}, {0}, {0, 1}).save(folder / "negative.idx");

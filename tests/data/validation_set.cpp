@@ -82,7 +82,7 @@ TEST_CASE("validation set: bad data is refused when the set is made") {
     return input_error_of([&] { ValidationSet("v", (folder / name).string(), {}, with, 4, {}); });
   };
   CHECK(make("v", 4, 50).empty());
-  CHECK(contains(make("v", 7, 20), "model.vocab_size is 20"));
+  CHECK(contains(make("v", 7, 20), "outside the vocabulary of 20"));
   CHECK(contains(make("v", 50, 60), "v: holds 50 tokens"));
   CHECK(contains(make("absent", 4, 60), "no token files found"));
 }

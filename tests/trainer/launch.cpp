@@ -135,6 +135,23 @@ TEST_CASE("train: changes of the mathematics are refused field by field unless a
   REQUIRE(final_state(changed.train.run_dir).values.at("trainer").at("step") == 20);
 }
 
+TEST_CASE("train: data that turn out to be damaged end a run with what was learnt before them saved") {
+  const TinyRun tiny;
+  auto config = tiny.config();
+  config.train.max_steps = 40;  // more than an epoch
+  {
+    std::fstream tokens(tiny.folder / "train.bin", std::ios::in | std::ios::out | std::ios::binary);
+    tokens.seekp(1000);
+    tokens.write("\xff\xff", 2);
+  }
+  require_error([&] { launch_training(config, {}); }, "outside the vocabulary of 61");
+  const auto status = status_of(config.train.run_dir);
+  REQUIRE(status.at("state") == "failed");
+  REQUIRE(status.at("exit_code") == 2);
+  REQUIRE(status.at("step").get<int64_t>() > 0);
+  REQUIRE(list_checkpoints(config.train.run_dir).back().step == status.at("step").get<int64_t>());
+}
+
 TEST_CASE("train: max_steps may be raised until the decay begins, also where warm-up is a share of it") {
   const TinyRun tiny;
   auto config = tiny.config();
@@ -160,8 +177,8 @@ TEST_CASE("train: max_steps may be raised until the decay begins, also where war
     const bool decays = row.at("step").get<int64_t>() > 13;  // the last quarter but for its first step
     REQUIRE((row.at("lr") == config.optimizer.lr) != decays);
   }
-  require_error([&] { fork(1); }, "train.max_steps: 8 -> 16");  // still warming up
-  require_error([&] { fork(8); }, "train.max_steps: 8 -> 16");  // decayed
+  require_error([&] { fork(1); }, "train.max_steps: 8 -> 16");               // still warming up
+  require_error([&] { fork(8); }, "train.max_steps: 8 -> 16\nput it back");  // decayed; nothing else changed
 
   auto other_share = config;
   other_share.schedule.warmup_ratio = 0.5;
@@ -176,11 +193,15 @@ TEST_CASE("train: what may change must be a field") {
                 "--allow-change optimizer.lrr: is no field. Did you mean lr?");
 }
 
-TEST_CASE("train: a refused resume leaves the run's step in status.json") {
+TEST_CASE("train: a refused resume leaves the run's step in status.json, and a finished run finished") {
   const TinyRun tiny;
   auto config = tiny.config();
   REQUIRE(launch_training(config, {}) == 0);
   config.optimizer.lr = 1e-3;
+  REQUIRE_THROWS(launch_training(config, {}));
+  REQUIRE(status_of(config.train.run_dir).at("state") == "finished");
+  REQUIRE(status_of(config.train.run_dir).at("step") == 8);
+  std::filesystem::remove(tiny.folder / "run/status.json");
   REQUIRE_THROWS(launch_training(config, {}));
   REQUIRE(status_of(config.train.run_dir).at("state") == "failed");
   REQUIRE(status_of(config.train.run_dir).at("step") == 8);

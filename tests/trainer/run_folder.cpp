@@ -202,7 +202,7 @@ TEST_CASE("run_folder: the heartbeat keeps the lock fresh, notices a take-over a
     for (int i = 0; i < 500 && !condition(); ++i) ::usleep(10000);
     return condition();
   };
-  RunLock lock(file, std::chrono::milliseconds(5));
+  RunLock lock(file, {.heartbeat_every = std::chrono::milliseconds(5)});
   write_lock(file, ProcessIdentity::self(), 1000);
   REQUIRE(wait_for([&] { return !refusal(file).empty(); }));
   fs::remove(file);
@@ -220,6 +220,25 @@ TEST_CASE("run_folder: the heartbeat keeps the lock fresh, notices a take-over a
       return true;
     }
   }));
+}
+
+TEST_CASE("run_folder: a process that stood still while another came and went has lost the lock") {
+  const TempFolder temp;
+  const fs::path file = temp / "lock";
+  RunLock lock(
+      file, {.heartbeat_every = std::chrono::milliseconds(5), .stale_after = std::chrono::milliseconds(0)});
+  fs::remove(file);
+  const auto lost = [&] {
+    try {
+      lock.expect_held();
+      return false;
+    } catch (const std::runtime_error&) {
+      return true;
+    }
+  };
+  for (int i = 0; i < 500 && !lost(); ++i) ::usleep(10000);
+  REQUIRE(lost());
+  REQUIRE_FALSE(fs::exists(file));
 }
 
 TEST_CASE("run_folder: a lock that another process took over is not removed at the end") {
