@@ -12,7 +12,7 @@ add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fno-math-errno>)
 
 set(TRANSXSSM_WARNINGS
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Werror>
-  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Werror;--Werror=all-warnings>)
+  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wshadow,-Werror;--Werror=all-warnings>)
 
 # transxssm_library(NAME [PUBLIC lib...] [PRIVATE lib...]): all .cpp files of the calling folder.
 # What is PUBLIC may appear in the folder's headers.
