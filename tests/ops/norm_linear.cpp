@@ -39,6 +39,15 @@ TEST_CASE("residual_norm_linear: a gradient on one result alone is enough", "[op
             c.parameters);
 }
 
+TEST_CASE("residual_norm_linear: the product may be changed in place, as attention rotates it", "[ops]") {
+  const OpCase c = norm_linear_case(3, 5, 4, GENERATE(Sum::scaled, Sum::none), NormedInput::kept);
+  const auto changed = [&](const Tensors& inputs) {
+    const Tensors out = c.op(inputs, c.parameters);
+    return Tensors{out[0], out[1].mul_(2)};
+  };
+  gradcheck(changed, c.inputs, c.parameters);
+}
+
 TEST_CASE("residual_norm_linear: a frozen projection passes the input's gradient on", "[ops]") {
   const OpCase c = norm_linear_case(3, 5, 4, Sum::plain, NormedInput::rebuilt);
   const std::vector<ParameterPtr> p{c.parameters[0], frozen(c.parameters[1])};
