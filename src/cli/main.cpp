@@ -14,6 +14,7 @@
 #include "cli/data.h"
 #include "cli/export.h"
 #include "cli/generate.h"
+#include "cli/import.h"
 #include "cli/plan.h"
 #include "cli/tokenizer.h"
 #include "cli/train.h"
@@ -44,6 +45,7 @@ int run(int argc, char** argv) {
   add_plan_command(app);
   add_generate_command(app);
   add_export_command(app);
+  add_import_command(app);
   add_tokenizer_command(app);
   add_data_command(app);
   add_checkpoint_command(app);

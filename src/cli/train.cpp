@@ -26,11 +26,11 @@ void add_train_command(CLI::App& app, int& exit_code) {
   command
       ->add_option(
           "--resume", options->launch.resume,
-          "auto: newest valid checkpoint of the run folder, if any; none: start afresh; or a run or step "
-          "folder to go on from")
+          "auto: newest valid checkpoint of the run folder, if any; none: start afresh; or a run, step or "
+          "exported folder to go on from")
       ->capture_default_str();
   command->add_option("--init-from", options->launch.init_from,
-                      "Start at step 0 with the weights of this run or step");
+                      "Start at step 0 with the weights of this run, step or exported folder");
   command
       ->add_option("--allow-change", options->launch.allow_change,
                    "Fields that may differ from the checkpoint's although they change the mathematics: a.b,c")

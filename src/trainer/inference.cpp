@@ -28,34 +28,36 @@ RunConfig config_of(const fs::path& folder) {
   return config;
 }
 
-void load_checkpoint(const CheckpointReader& reader, FlatParameters& parameters) {
+}  // namespace
+
+void load_weights(const fs::path& step_or_exported, const ModelConfig& model, FlatParameters& parameters) {
+  if (is_exported_folder(step_or_exported)) {
+    ExportedWeights(step_or_exported, model).load(parameters);
+    return;
+  }
+  const CheckpointReader reader(step_or_exported);
   std::vector<std::string> names;
   for (const auto& [name, record] : reader.manifest().tensors)
     if (name.starts_with("model/")) names.push_back(name);
   parameters.load_weights(names, [&](const std::string& name) { return reader.read(name); });
 }
 
-}  // namespace
-
 InferenceModel load_for_inference(const fs::path& path, Device device, int64_t max_positions) {
   InferenceModel out;
-  const auto allocate = [&] {
-    out.device = choose_device(device, out.config.precision.compute, "--device");
-    out.parameters =
-        std::make_unique<FlatParameters>(HybridModel::parameter_specs(out.config.model), out.device.device,
-                                         out.device.dtype, ParameterUse::inference);
-  };
-  if (is_exported_folder(path)) {
-    out.config = config_of(path);
-    allocate();
-    ExportedWeights(path, out.config.model).load(*out.parameters);
+  const bool exported = is_exported_folder(path);
+  const fs::path from = exported ? path : resolve_checkpoint(path);
+  if (exported) {
+    out.config = config_of(from);
   } else {
-    const CheckpointReader reader(resolve_checkpoint(path));
-    out.config = config_from_json(reader.manifest().run.at("config"));
-    out.step = reader.manifest().step;
-    allocate();
-    load_checkpoint(reader, *out.parameters);
+    const Manifest manifest = read_manifest(from);
+    out.config = config_from_json(manifest.run.at("config"));
+    out.step = manifest.step;
   }
+  out.device = choose_device(device, out.config.precision.compute, "--device");
+  out.parameters =
+      std::make_unique<FlatParameters>(HybridModel::parameter_specs(out.config.model), out.device.device,
+                                       out.device.dtype, ParameterUse::inference);
+  load_weights(from, out.config.model, *out.parameters);
   out.bind(max_positions);
   return out;
 }

@@ -30,6 +30,11 @@ struct InferenceModel {
 // `path` is a run folder, a step folder or an exported folder. The rotary table reaches `max_positions`.
 InferenceModel load_for_inference(const std::filesystem::path& path, Device device, int64_t max_positions);
 
+// Weights only, one tensor at a time, into parameters made for `model`. Throws InputError when they are
+// another model's.
+void load_weights(const std::filesystem::path& step_or_exported, const ModelConfig& model,
+                  FlatParameters& parameters);
+
 // The SentencePiece model that belongs to `path`: `given` if not empty, else the copy in the run folder or
 // exported folder, else the configured path.
 std::filesystem::path find_tokenizer(const std::filesystem::path& path, const std::string& given);

@@ -113,12 +113,12 @@ void start(Trainer& trainer, const RunConfig& config, const StartPlan& plan) {
     trainer.start_fresh();
     return;
   }
-  const CheckpointReader checkpoint(plan.checkpoint);
   if (plan.kind == StartPlan::Kind::init_from) {
     log_info(concat("starting at step 0 with the weights of ", plan.checkpoint.string()));
-    trainer.start_from_weights(checkpoint);
+    trainer.start_from_weights(plan.checkpoint);
     return;
   }
+  const CheckpointReader checkpoint(plan.checkpoint);
   trainer.resume(checkpoint);
   log_info(concat("going on from ", plan.checkpoint.string(), " (step ", trainer.step(), ")"));
 }

@@ -9,9 +9,11 @@
 #include "core/check.h"
 #include "core/counted.h"
 #include "core/logging.h"
+#include "export/folder.h"
 #include "optim/lr_schedule.h"
 
 namespace transxssm {
+namespace fs = std::filesystem;
 namespace {
 
 // The value at a dotted key, as text.
@@ -89,14 +91,19 @@ StartPlan plan_start(const LaunchOptions& options, const std::filesystem::path& 
                         "another train.run_dir"));
   } else {
     expect_input(options.init_from.empty(), "--resume PATH and --init-from exclude each other");
-    const std::filesystem::path checkpoint = resolve_checkpoint(options.resume);
-    expect_input(list_checkpoints(run_dir).empty() || holds(run_dir, checkpoint),
+    const bool exported = is_exported_folder(options.resume);
+    const fs::path from = exported ? fs::path(options.resume) : resolve_checkpoint(options.resume);
+    expect_input(list_checkpoints(run_dir).empty() || (!exported && holds(run_dir, from)),
                  concat("--resume ", options.resume, ": ", run_dir.string(),
                         " already has checkpoints, of another run; choose another train.run_dir"));
-    return {StartPlan::Kind::resume, checkpoint};
+    if (!exported) return {StartPlan::Kind::resume, from};
+    log_info("an exported folder holds weights only: the optimizer, the schedule and the data start anew");
+    return {StartPlan::Kind::init_from, from};
   }
-  if (!options.init_from.empty()) return {StartPlan::Kind::init_from, resolve_checkpoint(options.init_from)};
-  return {};
+  if (options.init_from.empty()) return {};
+  const bool exported = is_exported_folder(options.init_from);
+  return {StartPlan::Kind::init_from,
+          exported ? fs::path(options.init_from) : resolve_checkpoint(options.init_from)};
 }
 
 RunConfig resumed_config(const nlohmann::json& saved, RunConfig now, int64_t step,

@@ -15,20 +15,21 @@ namespace transxssm {
 
 // The flags of `transxssm train` beside the configuration.
 struct LaunchOptions {
-  std::string resume = "auto";  // auto | none | a run or step folder
-  std::string init_from;        // run or step folder whose weights to start from; empty: initial values
+  std::string resume = "auto";  // auto | none | a run, step or exported folder
+  std::string init_from;        // such a folder whose weights to start from; empty: initial values
   std::vector<std::string> allow_change;
 };
 
 struct StartPlan {
   enum class Kind { fresh, init_from, resume };
   Kind kind = Kind::fresh;
-  std::filesystem::path checkpoint;  // step folder, unless fresh
+  std::filesystem::path checkpoint;  // step folder, unless fresh; for init_from also an exported folder
 };
 
 // auto: the newest valid checkpoint of `run_dir` (each damaged newer one is named in a warning), else
 // `init_from`, else a fresh start. none: refused when `run_dir` has checkpoints. A path: that checkpoint,
-// refused when `run_dir` has checkpoints and it is none of them. Throws InputError.
+// refused when `run_dir` has checkpoints and it is none of them; of an exported folder, which holds nothing
+// else, the weights. Throws InputError.
 StartPlan plan_start(const LaunchOptions& options, const std::filesystem::path& run_dir);
 
 // The configuration with which a run goes on from a checkpoint of step `step`: the present one, compared to

@@ -16,6 +16,7 @@
 #include "optim/init.h"
 #include "trainer/device_batch.h"
 #include "trainer/evaluator.h"
+#include "trainer/inference.h"
 #include "trainer/progress.h"
 
 namespace transxssm {
@@ -61,9 +62,8 @@ void Trainer::start_fresh() {
   open_metrics();
 }
 
-void Trainer::start_from_weights(const CheckpointReader& checkpoint) {
-  learner_.parameters.load_weights(
-      checkpoint.load([](const std::string& name) { return name.starts_with("model/"); }));
+void Trainer::start_from_weights(const std::filesystem::path& step_or_exported) {
+  load_weights(step_or_exported, config_.model, learner_.parameters);
   open_metrics();
 }
 

@@ -43,7 +43,7 @@ class Trainer {
 
   // Exactly one of these comes before run().
   void start_fresh();
-  void start_from_weights(const CheckpointReader& checkpoint);
+  void start_from_weights(const std::filesystem::path& step_or_exported);
   void resume(const CheckpointReader& checkpoint);
 
   // Trains until max_steps (nothing is returned) or until there is a reason to stop early (it is returned).

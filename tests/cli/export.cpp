@@ -1,4 +1,6 @@
 // transxssm export: what it refuses, and that a refusal leaves nothing behind.
+#include <cmath>
+
 #include <nlohmann/json.hpp>
 
 #include "cli/bad_input_case.h"
@@ -131,4 +133,50 @@ TEST_CASE("export: a run without a tokenizer, its step, its export") {
       run_program(run.folder.path(), words("export --dtype fp32 --checkpoint made/from-3 --to again")).code ==
       0);
   REQUIRE(contents(run.folder / "again") == contents(run.folder / "made/from-3"));
+}
+
+TEST_CASE("import: the folder's export has the same bytes, and training starts from either") {
+  const TinyRun run;
+  RunConfig config = run.config();
+  config.train.run_dir = "run";
+  write(run.folder / "run.yaml", to_yaml(config));
+  train_run(run.folder.path());
+  const auto done = [&](const std::string& arguments) {
+    const Ended ended = run_program(run.folder.path(), words(arguments));
+    INFO(arguments << '\n' << ended.err);
+    REQUIRE(ended.code == 0);
+  };
+  done("export --checkpoint run --to hf --dtype fp32");
+  done("import --from hf --to imported");
+  done("export --checkpoint imported --to hf2 --dtype fp32");
+  REQUIRE(contents(run.folder / "hf2") == contents(run.folder / "hf"));
+
+  const std::string start = train("--set train.max_steps=1 --set train.run_dir=");
+  const auto first_loss = [&](const std::string& name) {
+    return metric_rows((run.folder / name).string()).front().at("loss").get<double>();
+  };
+  done(start + "from-run --init-from run");
+  done(start + "from-import --init-from imported");
+  done(start + "from-folder --init-from hf");
+  done(start + "from-resume --resume hf");
+  REQUIRE(first_loss("from-import") == first_loss("from-folder"));
+  REQUIRE(first_loss("from-resume") == first_loss("from-folder"));
+  REQUIRE(std::abs(first_loss("from-run") - first_loss("from-folder")) < 1e-5);
+}
+
+TEST_CASE("import: bad input") {
+  const auto exported = trained([](const fs::path& folder) {
+    REQUIRE(run_program(folder, words("export --checkpoint run --to hf")).code == 0);
+  });
+  check_all(
+      {
+          {"no folder", "import --from no --to imported", {"no is no exported folder"}},
+          {"a run", "import --from run --to imported", {"run is no exported folder"}, trained()},
+          {"into a run", "import --from hf --to run", {"run already has checkpoints"}, exported},
+          {"resume into another model",
+           train("--resume hf --set train.run_dir=second --set model.intermediate_size=64"),
+           {"hf: tensor model.layers.0.feed_forward.gate_proj", "has the shape"},
+           exported},
+      },
+      kRunFolders);
 }
