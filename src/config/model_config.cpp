@@ -1,6 +1,8 @@
 // The mixer of each layer.
 #include "config/model_config.h"
 
+#include <algorithm>
+
 namespace transxssm {
 
 std::vector<MixerKind> layer_mixers(const ModelConfig& config) {
@@ -14,6 +16,11 @@ std::vector<MixerKind> layer_mixers(const ModelConfig& config) {
     mixers.push_back(is_attention(i) ? MixerKind::attention : MixerKind::ssd);
   }
   return mixers;
+}
+
+bool has_mixer(const ModelConfig& config, MixerKind kind) {
+  const auto mixers = layer_mixers(config);
+  return std::find(mixers.begin(), mixers.end(), kind) != mixers.end();
 }
 
 }  // namespace transxssm

@@ -275,5 +275,6 @@ void visit_fields(Self& self, Visitor&& visit) {
 
 // The mixer of each layer, from `pattern` or from period and offset.
 std::vector<MixerKind> layer_mixers(const ModelConfig& config);
+bool has_mixer(const ModelConfig& config, MixerKind kind);  // in one layer at least
 
 }  // namespace transxssm

@@ -73,12 +73,8 @@ void check_rope(const RopeConfig& rope, bool in_use) {
 
 void check_model(const ModelConfig& model) {
   check_layers(model);
-  const std::vector<MixerKind> mixers = layer_mixers(model);
-  const auto has = [&](MixerKind kind) {
-    return std::find(mixers.begin(), mixers.end(), kind) != mixers.end();
-  };
-  const bool attention = has(MixerKind::attention);
-  const bool ssd = has(MixerKind::ssd);
+  const bool attention = has_mixer(model, MixerKind::attention);
+  const bool ssd = has_mixer(model, MixerKind::ssd);
   if (attention) check_attention(model.attention);
   if (ssd) check_ssd(model.ssd);
   check_rope(model.rope, (attention && model.attention.rope) || (ssd && model.ssd.rope));

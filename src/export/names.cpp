@@ -1,6 +1,5 @@
 #include "export/names.h"
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -31,6 +30,11 @@ class Listing {
     const int64_t rows = shape[0];
     list_.push_back({to_ + to, std::move(shape), {{from_ + from, 0, rows}}, values, true});
   }
+  // A projection: weight and, for a class with biases that our models have not, zeros.
+  void linear(const std::string& to, const std::string& from, int64_t rows, int64_t columns, bool bias) {
+    matrix(to + ".weight", from + ".weight", rows, columns);
+    if (bias) zeros(to + ".bias", rows);
+  }
   void zeros(const std::string& to, int64_t rows) {
     list_.push_back({to_ + to, {rows}, {}, Values::zero, true});
   }
@@ -53,28 +57,20 @@ struct SsdWidths {
 void list_attention(const ModelConfig& config, const std::string& to, Listing& list, bool biases) {
   const AttentionConfig& c = config.attention;
   const int64_t d = config.hidden_size, q = c.num_heads * c.head_dim, kv = c.num_kv_heads * c.head_dim;
-  const auto project = [&](const std::string& name, int64_t rows, int64_t columns) {
-    list.matrix(to + name + ".weight", "attn." + name + ".weight", rows, columns);
-    if (biases) list.zeros(to + name + ".bias", rows);
-  };
-  project("q_proj", q, d);
-  project("k_proj", kv, d);
-  project("v_proj", kv, d);
+  list.linear(to + "q_proj", "attn.q_proj", q, d, biases);
+  list.linear(to + "k_proj", "attn.k_proj", kv, d, biases);
+  list.linear(to + "v_proj", "attn.v_proj", kv, d, biases);
   if (c.qk_norm)
     for (const std::string name : {"q_norm.weight", "k_norm.weight"})
       list.vector(to + name, "attn." + name, {c.head_dim});
-  project("o_proj", d, q);
+  list.linear(to + "o_proj", "attn.o_proj", d, q, biases);
 }
 
 void list_mlp(const ModelConfig& config, const std::string& to, Listing& list, bool biases) {
   const int64_t d = config.hidden_size, f = config.intermediate_size;
-  const auto project = [&](const std::string& name, int64_t rows, int64_t columns) {
-    list.matrix(to + name + ".weight", "feed_forward." + name + ".weight", rows, columns);
-    if (biases) list.zeros(to + name + ".bias", rows);
-  };
-  project("gate_proj", f, d);
-  project("up_proj", f, d);
-  project("down_proj", d, f);
+  list.linear(to + "gate_proj", "feed_forward.gate_proj", f, d, biases);
+  list.linear(to + "up_proj", "feed_forward.up_proj", f, d, biases);
+  list.linear(to + "down_proj", "feed_forward.down_proj", d, f, biases);
 }
 
 // The dt bias travels as that of dt_proj; a class with one has them everywhere.
@@ -83,8 +79,7 @@ void list_ssd(const ModelConfig& config, Listing& list) {
   const SsdWidths w(c);
   const int64_t d = config.hidden_size;
   const auto project = [&](const std::string& name, int64_t rows, int64_t columns, bool zero_bias = true) {
-    list.matrix("ssd." + name + ".weight", "ssd." + name + ".weight", rows, columns);
-    if (zero_bias) list.zeros("ssd." + name + ".bias", rows);
+    list.linear("ssd." + name, "ssd." + name, rows, columns, zero_bias);
   };
   project("c_proj", w.bc, d);
   project("b_proj", w.bc, d);
@@ -170,11 +165,6 @@ FamilyNames family_names(ExportFamily family) {
       break;
   }
   return {"model.word_embed.weight", "model.layers.", "model.final_layernorm.weight"};
-}
-
-bool has_mixer(const ModelConfig& config, MixerKind kind) {
-  const auto mixers = layer_mixers(config);
-  return std::find(mixers.begin(), mixers.end(), kind) != mixers.end();
 }
 
 // The A_log whose exp is `a` in f32, searched among the neighbours of log(a), since neither function is

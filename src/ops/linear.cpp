@@ -12,8 +12,6 @@
 namespace transxssm::ops {
 namespace {
 
-at::Tensor as_rows(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
-
 struct Linear : torch::autograd::Function<Linear> {
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x,
                             const std::optional<at::Tensor>& /*weight*/, const ParameterPtr& w) {

@@ -14,6 +14,9 @@ at::Tensor linear(const at::Tensor& x, const ParameterPtr& w);
 // The other gradient of that product, dx = dy W. dy [..., O], dx [..., I] in W's dtype.
 at::Tensor input_gradient(const at::Tensor& dy, const ParameterPtr& w);
 
+// [..., D] as rows [N, D]: a view where the strides allow one.
+inline at::Tensor as_rows(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+
 // The products themselves, without autograd, written straight into rows of the caller's: y = x Wᵀ and
 // dx = dy W. x, dx [rows, I], W [O, I], y, dy [rows, O]. CUDA bf16: ops/gemm.h; else ATen.
 void multiply_into(const at::Tensor& y, const at::Tensor& x, const at::Tensor& weight);

@@ -14,8 +14,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-at::Tensor as_rows(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
-
 // Everything but the tensors that autograd has to see.
 struct Call : torch::CustomClassHolder {
   ParameterPtr r, w, r_out, projection;

@@ -15,8 +15,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-at::Tensor as_rows(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
-
 at::Tensor activate(const at::Tensor& packed) {
   std::vector<int64_t> shape = packed.sizes().vec();
   shape.back() /= 2;

@@ -30,6 +30,10 @@ RunConfig config_of(const fs::path& folder) {
 
 }  // namespace
 
+fs::path weights_folder(const fs::path& path) {
+  return is_exported_folder(path) ? path : resolve_checkpoint(path);
+}
+
 void load_weights(const fs::path& step_or_exported, const ModelConfig& model, FlatParameters& parameters) {
   if (is_exported_folder(step_or_exported)) {
     ExportedWeights(step_or_exported, model).load(parameters);
@@ -44,9 +48,8 @@ void load_weights(const fs::path& step_or_exported, const ModelConfig& model, Fl
 
 InferenceModel load_for_inference(const fs::path& path, Device device, int64_t max_positions) {
   InferenceModel out;
-  const bool exported = is_exported_folder(path);
-  const fs::path from = exported ? path : resolve_checkpoint(path);
-  if (exported) {
+  const fs::path from = weights_folder(path);
+  if (is_exported_folder(from)) {
     out.config = config_of(from);
   } else {
     const Manifest manifest = read_manifest(from);

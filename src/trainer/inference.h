@@ -27,7 +27,11 @@ struct InferenceModel {
   void bind(int64_t max_positions);
 };
 
-// `path` is a run folder, a step folder or an exported folder. The rotary table reaches `max_positions`.
+// Where the weights lie that `path` names, a run folder, a step folder or an exported folder: the step
+// folder, or the exported folder itself. Throws InputError.
+std::filesystem::path weights_folder(const std::filesystem::path& path);
+
+// Of such a path. The rotary table reaches `max_positions`.
 InferenceModel load_for_inference(const std::filesystem::path& path, Device device, int64_t max_positions);
 
 // Weights only, one tensor at a time, into parameters made for `model`. Throws InputError when they are

@@ -1,6 +1,5 @@
 #include "trainer/launch.h"
 
-#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
@@ -64,12 +63,11 @@ void describe(const RunConfig& config, const ComputeDevice& device) {
   log_info(concat("device: ", device.name, "; parameters: ", counts.total, " (", counts.non_embedding,
                   " without embeddings)"));
   log_info("matrix products: " + ops::gemm_source(device.device, device.dtype));
-  const auto mixers = layer_mixers(config.model);
-  if (std::find(mixers.begin(), mixers.end(), MixerKind::ssd) != mixers.end()) {
+  if (has_mixer(config.model, MixerKind::ssd)) {
     const auto dims = ssd_dims(config.model.ssd, ssd_path(config.kernels));
     log_info("SSD scan: " + ops::ssd_path_description(dims, device.device, device.dtype));
   }
-  if (std::find(mixers.begin(), mixers.end(), MixerKind::attention) != mixers.end()) {
+  if (has_mixer(config.model, MixerKind::attention)) {
     const auto dims = attention_dims(config.model.attention, attention_path(config.kernels));
     log_info("attention: " +
              ops::attention_path_description(dims, device.device, device.dtype, config.train.deterministic));

@@ -1,7 +1,5 @@
 #include "trainer/learner.h"
 
-#include <algorithm>
-
 #include "data/packing.h"
 #include "model/block.h"
 #include "model/mixer.h"
@@ -12,8 +10,7 @@ namespace {
 
 // Beside the rest of the start-up. What goes wrong comes up again, with a message, in the first step.
 std::future<void> begin_attention_plans(const RunConfig& config, const ComputeDevice& device) {
-  const auto mixers = layer_mixers(config.model);
-  if (std::find(mixers.begin(), mixers.end(), MixerKind::attention) == mixers.end()) return {};
+  if (!has_mixer(config.model, MixerKind::attention)) return {};
   const int64_t batch = config.train.micro_batch_size, tokens = config.train.seq_len;
   const ops::AttentionBatch batches{batch, tokens, document_capacity(batch, tokens, config.data.packing, 0),
                                     config.train.deterministic};

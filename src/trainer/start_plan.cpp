@@ -11,6 +11,7 @@
 #include "core/logging.h"
 #include "export/folder.h"
 #include "optim/lr_schedule.h"
+#include "trainer/inference.h"
 
 namespace transxssm {
 namespace fs = std::filesystem;
@@ -59,17 +60,16 @@ bool is_harmless(const std::string& key, const RunConfig& before, const RunConfi
   return !changes_mathematics(key);
 }
 
-// Whether a step folder is one of a run's.
-bool holds(const std::filesystem::path& run_dir, const std::filesystem::path& checkpoint) {
+// Whether a run that begins with `from` may use this folder: it has no checkpoints, or `from` is one of them.
+bool is_free_for(const fs::path& from, const fs::path& run_dir) {
   const auto own = list_checkpoints(run_dir);
-  return std::any_of(own.begin(), own.end(), [&](const auto& entry) {
-    return std::filesystem::equivalent(entry.folder, checkpoint);
-  });
+  return own.empty() || std::any_of(own.begin(), own.end(),
+                                    [&](const auto& entry) { return fs::equivalent(entry.folder, from); });
 }
 
 }  // namespace
 
-StartPlan plan_start(const LaunchOptions& options, const std::filesystem::path& run_dir) {
+StartPlan plan_start(const LaunchOptions& options, const fs::path& run_dir) {
   if (options.resume == "auto") {
     const auto latest = find_latest_valid(run_dir);
     for (const auto& entry : latest.skipped)
@@ -91,19 +91,16 @@ StartPlan plan_start(const LaunchOptions& options, const std::filesystem::path& 
                         "another train.run_dir"));
   } else {
     expect_input(options.init_from.empty(), "--resume PATH and --init-from exclude each other");
-    const bool exported = is_exported_folder(options.resume);
-    const fs::path from = exported ? fs::path(options.resume) : resolve_checkpoint(options.resume);
-    expect_input(list_checkpoints(run_dir).empty() || (!exported && holds(run_dir, from)),
+    const fs::path from = weights_folder(options.resume);
+    expect_input(is_free_for(from, run_dir),
                  concat("--resume ", options.resume, ": ", run_dir.string(),
                         " already has checkpoints, of another run; choose another train.run_dir"));
-    if (!exported) return {StartPlan::Kind::resume, from};
+    if (!is_exported_folder(from)) return {StartPlan::Kind::resume, from};
     log_info("an exported folder holds weights only: the optimizer, the schedule and the data start anew");
     return {StartPlan::Kind::init_from, from};
   }
   if (options.init_from.empty()) return {};
-  const bool exported = is_exported_folder(options.init_from);
-  return {StartPlan::Kind::init_from,
-          exported ? fs::path(options.init_from) : resolve_checkpoint(options.init_from)};
+  return {StartPlan::Kind::init_from, weights_folder(options.init_from)};
 }
 
 RunConfig resumed_config(const nlohmann::json& saved, RunConfig now, int64_t step,
