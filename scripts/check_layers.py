@@ -18,8 +18,9 @@ MAY_INCLUDE = {
     "checkpoint": {"core", "config", "optim"},
     "export": {"core", "config", "ops", "optim", "data", "model", "checkpoint"},
     "trainer": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "export"},
-    "bench": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "trainer"},
-    "cli": {"core", "config", "ops", "optim", "data", "model", "checkpoint", "export", "trainer", "bench"},
+    "generate": {"core", "config", "ops", "data", "model", "trainer"},
+    "bench": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "trainer", "generate"},
+    "cli": {"core", "config", "ops", "optim", "data", "model", "checkpoint", "export", "trainer", "generate", "bench"},
 }
 # The configuration that a folder may see; folders that are not named here see all of it, or (above) none.
 OWN_CONFIG = {

@@ -121,15 +121,14 @@ void write_parity_tensors(const std::filesystem::path& folder, const HybridModel
   if (input.prompts_bt.size(0) > 0 && input.greedy_tokens > 0) {
     DecodeState state =
         model.start_decoding(input.prompts_bt.size(0), input.prompts_bt.size(1) + input.greedy_tokens);
-    at::Tensor next = model.decode(input.prompts_bt, state).argmax(-1, /*keepdim=*/true);
-    drawn.push_back(next);
-    for (int64_t i = 1; i < input.greedy_tokens; ++i) {
-      next = model.decode(next, state).argmax(-1, /*keepdim=*/true);
-      drawn.push_back(next);
-    }
+    const std::vector<int64_t> lengths(static_cast<size_t>(input.prompts_bt.size(0)),
+                                       input.prompts_bt.size(1));
+    drawn.push_back(model.prefill(make_prompts(input.prompts_bt, lengths), state).argmax(-1));
+    while (static_cast<int64_t>(drawn.size()) < input.greedy_tokens)
+      drawn.push_back(model.step(drawn.back(), state).argmax(-1));
   }
   const at::Tensor greedy =
-      drawn.empty() ? at::empty({input.prompts_bt.size(0), 0}, at::kLong) : at::cat(drawn, 1);
+      drawn.empty() ? at::empty({input.prompts_bt.size(0), 0}, at::kLong) : at::stack(drawn, 1);
   write_safetensors(folder / "parity.safetensors",
                     NamedTensors{{"tokens", input.tokens_bt},
                                  {"positions", documents.positions},

@@ -1,11 +1,12 @@
 // Attention mixer: packed Q, K, V projection, optional RMSNorm on Q and K, attention with RoPE, output
 // projection.
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include "model/mixer.h"
 #include "model/packed_spec.h"
 #include "ops/attention.h"
+#include "ops/attention_cached.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
 
@@ -13,7 +14,7 @@ namespace transxssm {
 namespace {
 
 struct KeyValueCache : MixerCache {
-  ops::AttentionCache rows;
+  ops::AttentionCache heads;
 };
 
 class AttentionMixer : public Mixer {
@@ -39,34 +40,38 @@ class AttentionMixer : public Mixer {
     return ops::linear(out, o_proj_);
   }
 
-  at::Tensor forward_cached(const at::Tensor& packed_btw, MixerCache& cache,
-                            int64_t position) const override {
-    auto& own = static_cast<KeyValueCache&>(cache);
-    const auto out = ops::attention_cached(dims_, norm_qk(packed_btw), rope_, own.rows, position);
+  at::Tensor prefill(const at::Tensor& packed_btw, const Prompts& prompts, MixerCache& cache) const override {
+    auto& heads = static_cast<KeyValueCache&>(cache).heads;
+    const auto out = ops::attention_prefill(dims_, norm_qk(packed_btw), rope_, prompts.documents, heads);
     return ops::linear(out, o_proj_);
   }
 
-  std::unique_ptr<MixerCache> make_cache(int64_t batch, int64_t max_tokens) const override {
+  at::Tensor step(const at::Tensor& packed_bw, const at::Tensor& positions_b,
+                  MixerCache& cache) const override {
+    auto& heads = static_cast<KeyValueCache&>(cache).heads;
+    return ops::linear(ops::attention_step(dims_, norm_qk(packed_bw), rope_, heads, positions_b), o_proj_);
+  }
+
+  std::unique_ptr<MixerCache> make_cache(int64_t batch, int64_t capacity) const override {
     auto cache = std::make_unique<KeyValueCache>();
-    const std::vector<int64_t> shape{batch, max_tokens, dims_.num_kv_heads, dims_.head_dim};
+    const std::vector<int64_t> shape{batch, dims_.num_kv_heads, capacity, dims_.head_dim};
     const auto options = qkv_proj_->weight.options().requires_grad(false);
-    cache->rows.k_bsgp = at::empty(shape, options);
-    cache->rows.v_bsgp = at::empty(shape, options);
+    cache->heads = {at::zeros(shape, options), at::zeros(shape, options)};
     return cache;
   }
 
  private:
   // RMSNorm over the width of every head of Q and of K, when configured.
-  at::Tensor norm_qk(const at::Tensor& packed_btw) const {
-    if (!q_norm_) return packed_btw;
+  at::Tensor norm_qk(const at::Tensor& packed) const {
+    if (!q_norm_) return packed;
     const int64_t q_width = dims_.num_heads * dims_.head_dim;
     const int64_t k_width = dims_.num_kv_heads * dims_.head_dim;
     const auto norm = [&](int64_t begin, int64_t width, const ParameterPtr& w) {
       const auto heads =
-          packed_btw.narrow(-1, begin, width).unflatten(-1, {width / dims_.head_dim, dims_.head_dim});
+          packed.narrow(-1, begin, width).unflatten(-1, {width / dims_.head_dim, dims_.head_dim});
       return ops::rms_norm(heads, w, eps_).flatten(-2);
     };
-    const auto v = packed_btw.narrow(-1, q_width + k_width, k_width);
+    const auto v = packed.narrow(-1, q_width + k_width, k_width);
     return at::cat({norm(0, q_width, q_norm_), norm(q_width, k_width, k_norm_), v}, -1);
   }
 

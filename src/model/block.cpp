@@ -29,9 +29,17 @@ ops::Residual Block::forward(const ops::Residual& in, const ops::Documents& docu
       mixed(in, [&](const at::Tensor& packed_btw) { return mixer_->forward(packed_btw, documents); }));
 }
 
-ops::Residual Block::forward_cached(const ops::Residual& in, MixerCache& cache, int64_t position) const {
-  return finish(mixed(
-      in, [&](const at::Tensor& packed_btw) { return mixer_->forward_cached(packed_btw, cache, position); }));
+ops::Residual Block::prefill(const ops::Residual& in, const Prompts& prompts, MixerCache& cache,
+                             bool last_only) const {
+  auto out =
+      mixed(in, [&](const at::Tensor& packed_btw) { return mixer_->prefill(packed_btw, prompts, cache); });
+  if (last_only) out = {{last_tokens(prompts, out.stream.x), out.stream.r}, last_tokens(prompts, out.branch)};
+  return finish(out);
+}
+
+ops::Residual Block::step(const ops::Residual& in, const at::Tensor& positions_b, MixerCache& cache) const {
+  return finish(
+      mixed(in, [&](const at::Tensor& packed_bw) { return mixer_->step(packed_bw, positions_b, cache); }));
 }
 
 template <class Mix>

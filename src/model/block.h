@@ -24,7 +24,12 @@ class Block {
         std::unique_ptr<Mixer> mixer, ops::NormedInput normed);
 
   ops::Residual forward(const ops::Residual& in, const ops::Documents& documents) const;
-  ops::Residual forward_cached(const ops::Residual& in, MixerCache& cache, int64_t position) const;
+
+  // Decoding (Mixer): of a prompt, and of one token a row. `last_only`: only each prompt's last token goes
+  // on.
+  ops::Residual prefill(const ops::Residual& in, const Prompts& prompts, MixerCache& cache,
+                        bool last_only) const;
+  ops::Residual step(const ops::Residual& in, const at::Tensor& positions_b, MixerCache& cache) const;
   const Mixer& mixer() const { return *mixer_; }
   const ParameterPtr& scale_out() const {
     return mlp_norm_ ? mlp_residual_ : mixer_residual_;

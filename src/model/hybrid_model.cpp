@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -13,6 +14,7 @@
 #include "model/recompute.h"
 #include "model/rope.h"
 #include "ops/embedding.h"
+#include "ops/linear.h"
 #include "ops/rms_norm.h"
 
 namespace transxssm {
@@ -125,26 +127,32 @@ at::Tensor HybridModel::logits(const at::Tensor& tokens_bt, const ops::Documents
   return at::matmul(hidden(tokens_bt, documents), head_->weight.t());
 }
 
-DecodeState HybridModel::start_decoding(int64_t batch, int64_t max_tokens) const {
-  expect(max_tokens <= options_.max_positions,
-         concat("decoding ", max_tokens, " tokens needs a rotary table of that length, it has ",
+DecodeState HybridModel::start_decoding(int64_t batch, int64_t capacity) const {
+  expect(capacity <= options_.max_positions,
+         concat("decoding ", capacity, " tokens needs a rotary table of that length, it has ",
                 options_.max_positions));
   DecodeState state;
-  state.max_tokens = max_tokens;
-  for (const Block& block : blocks_) state.caches.push_back(block.mixer().make_cache(batch, max_tokens));
+  state.positions_b = at::zeros({batch}, at::TensorOptions(device()).dtype(at::kLong));
+  for (const Block& block : blocks_) state.caches.push_back(block.mixer().make_cache(batch, capacity));
   return state;
 }
 
-at::Tensor HybridModel::decode(const at::Tensor& tokens_bt, DecodeState& state) const {
+at::Tensor HybridModel::prefill(const Prompts& prompts, DecodeState& state) const {
   const at::NoGradGuard no_grad;
-  const int64_t tokens = tokens_bt.size(1);
-  expect(state.position + tokens <= state.max_tokens,
-         concat("decoding: ", state.position + tokens, " tokens exceed the ", state.max_tokens, " reserved"));
-  ops::Residual stream{{ops::embedding(tokens_bt, embedding_), {}}, {}};
+  ops::Residual stream{{ops::embedding(prompts.tokens_bt, embedding_), {}}, {}};
   for (size_t i = 0; i < blocks_.size(); ++i)
-    stream = blocks_[i].forward_cached(stream, *state.caches[i], state.position);
-  state.position += tokens;
-  return at::matmul(normed(stream).select(1, tokens - 1), head_->weight.t());
+    stream = blocks_[i].prefill(stream, prompts, *state.caches[i], /*last_only=*/i + 1 == blocks_.size());
+  state.positions_b.copy_(prompts.lengths_b);
+  return ops::linear(normed(stream), head_);
+}
+
+at::Tensor HybridModel::step(const at::Tensor& tokens_b, DecodeState& state) const {
+  const at::NoGradGuard no_grad;
+  ops::Residual stream{{ops::embedding(tokens_b, embedding_), {}}, {}};
+  for (size_t i = 0; i < blocks_.size(); ++i)
+    stream = blocks_[i].step(stream, state.positions_b, *state.caches[i]);
+  state.positions_b.add_(1);
+  return ops::linear(normed(stream), head_);
 }
 
 }  // namespace transxssm

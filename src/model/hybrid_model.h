@@ -18,11 +18,10 @@
 
 namespace transxssm {
 
-// Decoding: what the blocks remember, and how many tokens they have seen.
+// Decoding: what the blocks remember of each row, and how many tokens they have seen.
 struct DecodeState {
   std::vector<std::unique_ptr<MixerCache>> caches;
-  int64_t position = 0;
-  int64_t max_tokens = 0;
+  at::Tensor positions_b;  // i64 [B], on the device
 };
 
 struct ModelOptions {
@@ -60,10 +59,13 @@ class HybridModel {
   // [B, T, V] for tests and scoring of short texts.
   at::Tensor logits(const at::Tensor& tokens_bt, const ops::Documents& documents) const;
 
-  // Decoding without gradients: feeds tokens_bt as the next T tokens of every row; logits of the last one,
-  // [B, V].
-  DecodeState start_decoding(int64_t batch, int64_t max_tokens) const;
-  at::Tensor decode(const at::Tensor& tokens_bt, DecodeState& state) const;
+  // Decoding without gradients: room for rows of at most `capacity` tokens.
+  DecodeState start_decoding(int64_t batch, int64_t capacity) const;
+  // Rows begin anew with these prompts. Logits of each one's last token, [B, V].
+  at::Tensor prefill(const Prompts& prompts, DecodeState& state) const;
+  // tokens_b i64 [B] are the next of each row. Logits, [B, V]. The same work every time, all that changes
+  // lies on the device: it can be captured in a CUDA graph.
+  at::Tensor step(const at::Tensor& tokens_b, DecodeState& state) const;
 
   at::Device device() const { return embedding_->weight.device(); }
 

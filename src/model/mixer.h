@@ -10,6 +10,7 @@
 
 #include "config/model_config.h"
 #include "core/parameter.h"
+#include "model/prompts.h"
 #include "ops/attention.h"
 #include "ops/documents.h"
 #include "ops/rope.h"
@@ -33,10 +34,15 @@ class Mixer {
   // packed_btw [B, T, W] → [B, T, D]; tokens see only their own document.
   virtual at::Tensor forward(const at::Tensor& packed_btw, const ops::Documents& documents) const = 0;
 
-  // Prefill and decode without gradients: the T tokens of each row continue one document at `position`.
-  virtual at::Tensor forward_cached(const at::Tensor& packed_btw, MixerCache& cache,
-                                    int64_t position) const = 0;
-  virtual std::unique_ptr<MixerCache> make_cache(int64_t batch, int64_t max_tokens) const = 0;
+  // Decoding, without gradients. The cache's tensors keep their memory, so that a captured step can be
+  // replayed. A prompt's tokens in one pass: forward(), and what the cache has to hold after each row's last
+  // token.
+  virtual at::Tensor prefill(const at::Tensor& packed_btw, const Prompts& prompts,
+                             MixerCache& cache) const = 0;
+  // One token a row, at positions_b [B]: packed_bw [B, W] → [B, D].
+  virtual at::Tensor step(const at::Tensor& packed_bw, const at::Tensor& positions_b,
+                          MixerCache& cache) const = 0;
+  virtual std::unique_ptr<MixerCache> make_cache(int64_t batch, int64_t capacity) const = 0;
 };
 
 // How the parameters of one layer are described: `prefix` is "layers.N.", `output_std` that of W_o and

@@ -1,39 +1,25 @@
 #include "model/sampler.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
-#include <vector>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/sort.h>
 
 namespace transxssm {
 
-int64_t Sampler::next(const at::Tensor& logits_v) {
-  const auto host = logits_v.to(at::kCPU, at::kFloat).contiguous();
-  const float* logits = host.const_data_ptr<float>();
-  const auto vocabulary = static_cast<size_t>(host.numel());
-  std::vector<int64_t> order(vocabulary);
-  std::iota(order.begin(), order.end(), 0);
-  // Ties by id, so that the result doesn't depend on the sort.
-  const auto more_likely = [&](int64_t a, int64_t b) {
-    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
-  };
-  if (options_.temperature == 0) return *std::min_element(order.begin(), order.end(), more_likely);
-
-  const size_t kept =
-      options_.top_k > 0 ? std::min<size_t>(static_cast<size_t>(options_.top_k), vocabulary) : vocabulary;
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept), order.end(),
-                    more_likely);
-  std::vector<double> cumulative(kept);
-  double total = 0;
-  for (size_t i = 0; i < kept; ++i) {
-    total += std::exp((static_cast<double>(logits[order[i]]) - static_cast<double>(logits[order[0]])) /
-                      options_.temperature);
-    cumulative[i] = total;
-  }
-  const auto nucleus = std::lower_bound(cumulative.begin(), cumulative.end() - 1, options_.top_p * total);
-  const double target = random_.uniform(drawn_++) * *nucleus;
-  return order[static_cast<size_t>(std::upper_bound(cumulative.begin(), nucleus, target) -
-                                   cumulative.begin())];
+at::Tensor sample(const at::Tensor& logits_bv, const SamplingOptions& options, const at::Tensor& uniforms_b) {
+  if (options.temperature == 0) return logits_bv.argmax(-1);
+  const int64_t vocabulary = logits_bv.size(1);
+  const int64_t kept = options.top_k > 0 ? std::min(options.top_k, vocabulary) : vocabulary;
+  const auto [sorted, ids] = at::sort(logits_bv, /*stable=*/true, /*dim=*/-1, /*descending=*/true);
+  const at::Tensor logits = sorted.narrow(1, 0, kept).to(at::kDouble);
+  // Relative to the most likely: its weight is 1.
+  const at::Tensor cumulative = ((logits - logits.narrow(1, 0, 1)) / options.temperature).exp_().cumsum(-1);
+  const at::Tensor wanted = cumulative.narrow(1, kept - 1, 1) * options.top_p;
+  const at::Tensor last = (cumulative < wanted).sum(-1, /*keepdim=*/true).clamp_max_(kept - 1);
+  const at::Tensor target = uniforms_b.unsqueeze(1) * cumulative.gather(1, last);
+  const at::Tensor drawn = (cumulative <= target).sum(-1, /*keepdim=*/true).minimum(last);
+  return ids.gather(1, drawn).squeeze(1);
 }
 
 }  // namespace transxssm

@@ -55,35 +55,43 @@ class SsdMixer : public Mixer {
     return project_out(y, z_bti);
   }
 
-  at::Tensor forward_cached(const at::Tensor& packed_btw, MixerCache& cache,
-                            int64_t position) const override {
+  at::Tensor prefill(const at::Tensor& packed_btw, const Prompts& prompts, MixerCache& cache) const override {
     auto& own = static_cast<SsdCache&>(cache);
-    const int64_t batch = packed_btw.size(0);
-    const int64_t tokens = packed_btw.size(1);
     auto [scan_input, z_bti] = split(packed_btw);
-    const auto documents = ops::one_document_per_row(batch, tokens, packed_btw.device(), position);
     if (conv_weight_) {
-      const auto history = at::cat({own.conv_window_bkc, scan_input.narrow(2, 0, conv_channels(config_))}, 1);
-      scan_input = ops::causal_conv1d(scan_input, conv_weight_, conv_bias_, documents, own.conv_window_bkc);
-      own.conv_window_bkc = history.narrow(1, tokens, config_.conv_width - 1).contiguous();
+      const auto inputs = scan_input.narrow(2, 0, conv_channels(config_));
+      own.conv_window_bkc.copy_(last_window(prompts, inputs, config_.conv_width - 1));
+      scan_input = ops::causal_conv1d(scan_input, conv_weight_, conv_bias_, prompts.documents);
     }
     scan_input = norm_bc(scan_input);
-    if (tokens == 1) {
-      const auto y = ops::ssd_step(dims_, scan_input.squeeze(1), a_log_, dt_bias_, d_skip_, rope_,
-                                   documents.positions.squeeze(1), own.state_bhpn);
-      return project_out(y.unsqueeze(1), z_bti);
+    if (prompts.padding_bt.defined()) {
+      // softplus of this is 0: the token neither decays the state nor adds to it.
+      constexpr double kNoStep = -1e4;
+      const int64_t tau = ops::ssd_packed_columns(dims_) - dims_.num_heads;
+      scan_input.narrow(-1, tau, dims_.num_heads).masked_fill_(prompts.padding_bt.unsqueeze(-1), kNoStep);
     }
-    const auto result =
-        ops::ssd(dims_, scan_input, a_log_, dt_bias_, d_skip_, rope_, documents, own.state_bhpn);
-    own.state_bhpn = result.final_state_bhpn;
+    const auto result = ops::ssd(dims_, scan_input, a_log_, dt_bias_, d_skip_, rope_, prompts.documents);
+    own.state_bhpn.copy_(result.final_state_bhpn);
     return project_out(result.y_btw, z_bti);
+  }
+
+  at::Tensor step(const at::Tensor& packed_bw, const at::Tensor& positions_b,
+                  MixerCache& cache) const override {
+    auto& own = static_cast<SsdCache&>(cache);
+    auto [scan_input, z_bi] = split(packed_bw);
+    if (conv_weight_)
+      scan_input = ops::causal_conv1d_step(scan_input, conv_weight_, conv_bias_, own.conv_window_bkc);
+    const auto y = ops::ssd_step(dims_, norm_bc(scan_input), a_log_, dt_bias_, d_skip_, rope_, positions_b,
+                                 own.state_bhpn);
+    return project_out(y, z_bi);
   }
 
   std::unique_ptr<MixerCache> make_cache(int64_t batch, int64_t) const override {
     auto cache = std::make_unique<SsdCache>();
     const auto& weight = in_proj_->weight;
+    const auto acc = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
     cache->state_bhpn = at::zeros({batch, dims_.num_heads, dims_.head_dim, dims_.state_dim},
-                                  weight.options().dtype(at::kFloat).requires_grad(false));
+                                  weight.options().dtype(acc).requires_grad(false));
     if (conv_weight_)
       cache->conv_window_bkc = at::zeros({batch, config_.conv_width - 1, conv_channels(config_)},
                                          weight.options().requires_grad(false));
@@ -92,37 +100,37 @@ class SsdMixer : public Mixer {
 
  private:
   struct Columns {
-    at::Tensor scan_btw;  // [C | B | X | τ | anything]
-    at::Tensor z_bti;     // the gate; undefined without one
+    at::Tensor scan;  // [C | B | X | τ | anything]
+    at::Tensor z;     // the gate; undefined without one
   };
 
   // Views of the projection. Without convolution and gate the whole of it: a narrower view would have its
   // gradient copied into a wider one. With both one split, whose backward joins their gradients in one pass.
-  Columns split(const at::Tensor& packed_btw) const {
-    if (!conv_weight_ && !gate_norm_) return {packed_btw, {}};
+  Columns split(const at::Tensor& packed) const {
+    if (!conv_weight_ && !gate_norm_) return {packed, {}};
     const int64_t gate = gate_norm_ ? inner_width(config_) : 0, used = ops::ssd_packed_columns(dims_);
     // As many columns as keep a convolution's rows aligned; the padding before the gate has them.
     const int64_t aligned = (used + kPackedRowAlignment - 1) / kPackedRowAlignment * kPackedRowAlignment;
-    const int64_t scan = std::min(aligned, packed_btw.size(-1) - gate);
-    const auto parts = packed_btw.split_with_sizes({scan, packed_btw.size(-1) - scan - gate, gate}, -1);
+    const int64_t scan = std::min(aligned, packed.size(-1) - gate);
+    const auto parts = packed.split_with_sizes({scan, packed.size(-1) - scan - gate, gate}, -1);
     return {parts[0], gate_norm_ ? parts[2] : at::Tensor()};
   }
 
   // RMSNorm over the state width of every group of C and of B, when configured.
-  at::Tensor norm_bc(const at::Tensor& scan_btw) const {
-    if (!config_.bc_norm) return scan_btw;
+  at::Tensor norm_bc(const at::Tensor& scan) const {
+    if (!config_.bc_norm) return scan;
     const int64_t width = bc_width(config_);
     const auto norm = [&](int64_t begin, const ParameterPtr& w) {
-      const auto part = scan_btw.narrow(-1, begin, width).unflatten(-1, {dims_.num_groups, dims_.state_dim});
+      const auto part = scan.narrow(-1, begin, width).unflatten(-1, {dims_.num_groups, dims_.state_dim});
       return ops::rms_norm(part, w, eps_).flatten(-2);
     };
-    const auto rest = scan_btw.narrow(-1, 2 * width, scan_btw.size(-1) - 2 * width);
+    const auto rest = scan.narrow(-1, 2 * width, scan.size(-1) - 2 * width);
     return at::cat({norm(0, c_norm_), norm(width, b_norm_), rest}, -1);
   }
 
-  at::Tensor project_out(at::Tensor y_btw, const at::Tensor& z_bti) const {
-    if (gate_norm_) y_btw = ops::gated_rms_norm(y_btw, z_bti, gate_norm_, eps_);
-    return ops::linear(y_btw, out_proj_);
+  at::Tensor project_out(at::Tensor y, const at::Tensor& z) const {
+    if (gate_norm_) y = ops::gated_rms_norm(y, z, gate_norm_, eps_);
+    return ops::linear(y, out_proj_);
   }
 
   SsdConfig config_;

@@ -1,15 +1,14 @@
-// Attention as one autograd Function from the packed projection to the heads' output, and its decode step.
+// Attention as one autograd Function from the packed projection to the heads' output.
 #include "ops/attention.h"
 
 #include <optional>
 
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/check.h"
 #include "ops/attention_flash.h"
+#include "ops/attention_heads.h"
 #include "ops/attention_kernel.h"
 #include "ops/check_tensor.h"
 #include "ops/reference/attention.h"
@@ -26,30 +25,6 @@ struct AttentionCall : torch::CustomClassHolder {
   bool flash = false;
 };
 using AttentionCallPtr = c10::intrusive_ptr<AttentionCall>;
-
-// Q and K side by side as heads of one tensor [B, T, H + G, P]: they are rotated together. A view.
-at::Tensor query_key_heads(const AttentionDims& d, const at::Tensor& packed) {
-  const int64_t heads = d.num_heads + d.num_kv_heads;
-  return packed.narrow(2, 0, heads * d.head_dim).unflatten(2, {heads, d.head_dim});
-}
-
-at::Tensor value_heads(const AttentionDims& d, const at::Tensor& packed) {
-  const int64_t begin = (d.num_heads + d.num_kv_heads) * d.head_dim;
-  return packed.narrow(2, begin, d.num_kv_heads * d.head_dim).unflatten(2, {d.num_kv_heads, d.head_dim});
-}
-
-AttentionHeads heads_of(const AttentionDims& d, const at::Tensor& query_key, const at::Tensor& value) {
-  return {query_key.narrow(2, 0, d.num_heads), query_key.narrow(2, d.num_heads, d.num_kv_heads), value};
-}
-
-AttentionHeads rotated_heads(const AttentionDims& d, const at::Tensor& packed, const RopeTable* rope,
-                             const at::Tensor& positions) {
-  const at::Tensor query_key = query_key_heads(d, packed);
-  if (!rope) return heads_of(d, query_key, value_heads(d, packed));
-  const at::Tensor rotated = at::empty(query_key.sizes(), query_key.options());
-  rotate_half_into(rotated, query_key, *rope, positions);
-  return heads_of(d, rotated, value_heads(d, packed));
-}
 
 // On CUDA the order of its sums varies.
 bool takes_flash(const AttentionDims& d, at::Device device, at::ScalarType dtype, bool deterministic) {
@@ -103,23 +78,12 @@ struct Attention : torch::autograd::Function<Attention> {
   }
 };
 
-void check_arguments(const AttentionDims& d, const at::Tensor& packed, const RopeTable* rope) {
-  expect(d.num_heads > 0 && d.num_kv_heads > 0 && d.head_dim > 0 && d.num_heads % d.num_kv_heads == 0,
-         concat("attention: expected key heads that divide the query heads, got ", d.num_heads, " and ",
-                d.num_kv_heads, " of width ", d.head_dim));
-  expect(packed.size(2) >= attention_packed_columns(d) && packed.stride(2) == 1,
-         concat("attention packed: expected at least ", attention_packed_columns(d),
-                " columns, the last dimension contiguous, got ", packed.size(2), " with stride ",
-                packed.stride(2)));
-  if (rope) expect_shape("attention rope table", rope->cos, {-1, d.head_dim / 2});
-}
-
 }  // namespace
 
 at::Tensor attention(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
                      const Documents& documents, bool deterministic) {
   expect_shape("attention packed", packed_btw, {documents.batch, documents.seq_len, -1});
-  check_arguments(dims, packed_btw, rope);
+  check_attention_arguments(dims, packed_btw, rope);
   if (!why_no_attention_kernel(dims, packed_btw.device(), packed_btw.scalar_type()))
     return attention_kernel(dims, packed_btw, rope, documents, deterministic);
   auto call = c10::make_intrusive<AttentionCall>();
@@ -138,28 +102,6 @@ std::string attention_path_description(const AttentionDims& dims, at::Device dev
                          : "cuDNN, the same bits in every run but for rows of one document each";
   const bool flash = takes_flash(dims, device, dtype, deterministic);
   return concat(flash ? "LibTorch's flash attention (" : "plain masked products (", reason, ")");
-}
-
-at::Tensor attention_cached(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
-                            AttentionCache& cache, int64_t position) {
-  const int64_t batch = packed_btw.size(0), tokens = packed_btw.size(1);
-  expect_shape("attention_cached packed", packed_btw, {-1, -1, -1});
-  check_arguments(dims, packed_btw, rope);
-  expect_shape("attention_cached keys", cache.k_bsgp, {batch, -1, dims.num_kv_heads, dims.head_dim});
-  expect_shape("attention_cached values", cache.v_bsgp, cache.k_bsgp.sizes());
-  expect(position >= 0 && position + tokens <= cache.k_bsgp.size(1),
-         concat("attention_cached: tokens [", position, ", ", position + tokens,
-                ") lie outside the cache of ", cache.k_bsgp.size(1)));
-
-  const at::NoGradGuard no_grad;
-  const at::Tensor positions =
-      at::arange(position, position + tokens, packed_btw.options().dtype(at::kLong)).expand({batch, tokens});
-  AttentionHeads x = rotated_heads(dims, packed_btw, rope, positions);
-  cache.k_bsgp.narrow(1, position, tokens).copy_(x.k_bsgp);
-  cache.v_bsgp.narrow(1, position, tokens).copy_(x.v_bsgp);
-  x.k_bsgp = cache.k_bsgp.narrow(1, 0, position + tokens);
-  x.v_bsgp = cache.v_bsgp.narrow(1, 0, position + tokens);
-  return reference::attention_fwd(x, {}).flatten(2);
 }
 
 }  // namespace transxssm::ops

@@ -55,16 +55,4 @@ struct AttentionBatch {
 void prepare_attention(const AttentionDims& dims, at::Device device, at::ScalarType dtype,
                        const AttentionBatch& batch);
 
-// Rotated keys and values of the tokens seen so far, for decoding.
-struct AttentionCache {
-  at::Tensor k_bsgp;  // [B, capacity, G, P], compute dtype
-  at::Tensor v_bsgp;
-};
-
-// Prefill and decode: tokens of packed_btw stand at positions [position, position + T) of one document per
-// row. Writes their K and V to the cache, attends to everything up to each token. Not differentiable. Returns
-// [B, T, H·P].
-at::Tensor attention_cached(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
-                            AttentionCache& cache, int64_t position);
-
 }  // namespace transxssm::ops

@@ -83,6 +83,15 @@ def export(name, to, *flags):
     return WORK / to
 
 
+def generated(folder):
+    """What the program's `generate` continues the folder's prompts with, greedily, in batches of 7."""
+    prompts = load_file(folder / "parity.safetensors")["prompts"].tolist()
+    lines = "\n".join(json.dumps({"ids": ids}) for ids in prompts)
+    flags = ["--temperature", 0, "--max-new-tokens", 64, "--batch-size", 7, "--output", "json", "--max-context", 128]
+    out = run("generate", "--checkpoint", folder, "--prompts", "-", "--prompts-format", "jsonl", *flags, stdin=lines)
+    return [json.loads(line)["ids"] for line in out.splitlines()]
+
+
 def quiet(folder):
     """Failed comparisons of a folder that should have some; an error while loading counts as one."""
     said = io.StringIO()
@@ -102,6 +111,7 @@ def check_architecture(name):
     wanted = ARCHITECTURES[name][2] + "ForCausalLM"
     expect(json.loads((folder / "config.json").read_text())["architectures"] == [wanted], f"{name} is a {wanted}")
     expect(check_folder(folder) == 0, f"{name} in fp32")
+    expect(generated(folder) == load_file(folder / "parity.safetensors")["greedy"].tolist(), f"{name}: generate in batches")
     expect(check_folder(export(name, name + "-bf16", "--dtype", "bf16")) == 0, f"{name} with weights in bf16")
 
 

@@ -1,5 +1,5 @@
 // Promises of the whole model, for every architecture: nothing looks ahead, documents don't see each other,
-// and how the work is cut (chunks, pieces, decoding, packing) doesn't change the result.
+// and how the work is cut (chunks, packing) doesn't change the result.
 #include "model/hybrid_model.h"
 
 #include <ATen/ATen.h>
@@ -97,23 +97,6 @@ TEST_CASE("model: documents packed in a window give what they give alone") {
       const int64_t length = borders[d + 1] - borders[d];
       const auto alone = tiny.model.logits(tokens.narrow(1, borders[d], length), whole_rows(1, length))[0];
       REQUIRE(relative_error(packed.narrow(0, borders[d], length), alone) < kRounding);
-    }
-  }
-}
-
-TEST_CASE("model: prefill in pieces and decoding token by token give what one pass gives") {
-  const at::NoGradGuard no_grad;
-  for (const auto& name : architectures()) {
-    CAPTURE(name);
-    TinyModel tiny(tiny_config(name));
-    const auto tokens = random_tokens(2, 41, 9);
-    const auto whole = tiny.model.logits(tokens, whole_rows(2, 41));
-    auto state = tiny.model.start_decoding(2, 41);
-    int64_t seen = 0;
-    for (const int64_t piece : {17, 2, 16, 1, 1, 1, 3}) {
-      const auto logits = tiny.model.decode(tokens.narrow(1, seen, piece), state);
-      seen += piece;
-      REQUIRE(relative_error(logits, whole.select(1, seen - 1)) < kRounding);
     }
   }
 }

@@ -50,16 +50,3 @@ TEST_CASE("attention on CUDA: the gradient of plain products has the same bits i
     REQUIRE(same_bits(again[1], first[1]));
   }
 }
-
-TEST_CASE("attention_cached on CUDA: prefill then decode loses no more than plain products", "[ops][cuda]") {
-  const AttentionShape s{{4, 2, 64}, 2, 33, {0, 33, 66}, true, 0};
-  const at::Tensor exact = literal_attention(s, attention_case(s).inputs[0]);
-  const at::Tensor packed = attention_case(s).inputs[0].to(at::kCUDA, at::kBFloat16);
-  const ops::RopeTable table = rope_like(packed, s.seq_len, s.dims.head_dim);
-  const at::Tensor k = at::zeros({2, 40, 2, 64}, packed.options());
-  ops::AttentionCache cache{k, k.clone()};
-  Tensors parts{ops::attention_cached(s.dims, packed.narrow(1, 0, 20), &table, cache, 0)};
-  for (int64_t t = 20; t < 33; ++t)
-    parts.push_back(ops::attention_cached(s.dims, packed.narrow(1, t, 1), &table, cache, t));
-  require_close("decoding", at::cat(parts, 1), literal_attention(s, packed), exact);
-}

@@ -40,45 +40,36 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
   return at::bmm(to_accumulate_type(a), to_accumulate_type(b));
 }
 
-// Queries [begin, end) of one row and the keys [0, visible) that any of them may see.
+// Queries [begin, end) of one row and the keys [0, end) that any of them may see.
 struct Block {
-  int64_t begin, end, visible;
+  int64_t begin, end;
   at::Tensor q;       // [G, R·(end − begin), P]
-  at::Tensor k, v;    // [G, visible, P]
-  at::Tensor hidden;  // bool [end − begin, visible]: true where a key is not seen; undefined where all are
+  at::Tensor k, v;    // [G, end, P]
+  at::Tensor hidden;  // bool [end − begin, end]: true where a key is not seen
 };
 
 Block make_block(const AttentionHeads& x, const at::Tensor& ids_bs, int64_t row, int64_t begin, int64_t end) {
-  const int64_t offset = x.k_bsgp.size(1) - x.q_bthp.size(1);
-  const int64_t visible = offset + end;
-  const auto keys = [&](const at::Tensor& of) { return of[row].narrow(0, 0, visible).transpose(0, 1); };
-  Block block{begin,
-              end,
-              visible,
-              by_key_head(x.q_bthp[row].narrow(0, begin, end - begin), x.k_bsgp.size(2)),
-              keys(x.k_bsgp),
-              keys(x.v_bsgp),
-              {}};
-  if (end - begin == 1 && !ids_bs.defined()) return block;
-  const at::Tensor places = at::arange(visible, x.q_bthp.options().dtype(at::kLong));
-  const at::Tensor query_places = places.narrow(0, offset + begin, end - begin).unsqueeze(1);
-  block.hidden = places.unsqueeze(0) > query_places;
-  if (ids_bs.defined()) {
-    const at::Tensor ids = ids_bs[row].narrow(0, 0, visible);
-    block.hidden.logical_or_(ids.narrow(0, offset + begin, end - begin).unsqueeze(1) != ids.unsqueeze(0));
-  }
-  return block;
+  const auto keys = [&](const at::Tensor& of) { return of[row].narrow(0, 0, end).transpose(0, 1); };
+  const at::Tensor places = at::arange(end, x.q_bthp.options().dtype(at::kLong));
+  const at::Tensor ids = ids_bs[row].narrow(0, 0, end);
+  const auto queries = [&](const at::Tensor& of) { return of.narrow(0, begin, end - begin).unsqueeze(1); };
+  at::Tensor hidden = places.unsqueeze(0) > queries(places);
+  hidden.logical_or_(queries(ids) != ids.unsqueeze(0));
+  return {begin,
+          end,
+          by_key_head(x.q_bthp[row].narrow(0, begin, end - begin), x.k_bsgp.size(2)),
+          keys(x.k_bsgp),
+          keys(x.v_bsgp),
+          std::move(hidden)};
 }
 
 double score_scale(const Block& block) { return 1 / std::sqrt(static_cast<double>(block.q.size(2))); }
 
-// Softmax over keys, [G, R·(end − begin), visible] in the accumulation type.
+// Softmax over keys, [G, R·(end − begin), end] in the accumulation type.
 at::Tensor probabilities(const Block& block) {
   at::Tensor p = product(block.q, block.k.transpose(1, 2)).mul_(score_scale(block));
-  if (block.hidden.defined()) {
-    p.view({p.size(0), -1, block.end - block.begin, block.visible})
-        .masked_fill_(block.hidden, -std::numeric_limits<double>::infinity());
-  }
+  p.view({p.size(0), -1, block.end - block.begin, block.end})
+      .masked_fill_(block.hidden, -std::numeric_limits<double>::infinity());
   return at::_softmax_out(p, p, -1, /*half_to_float=*/false);
 }
 
@@ -124,12 +115,12 @@ void attention_bwd(const at::Tensor& dout_bthp, const AttentionHeads& x, const a
       const int64_t tokens = block.end - block.begin;
       const at::Tensor p = probabilities(block);
       const at::Tensor dout = by_key_head(dout_bthp[row].narrow(0, block.begin, tokens), groups);
-      dv.narrow(1, 0, block.visible).add_(product(p.to(dtype).transpose(1, 2), dout));
+      dv.narrow(1, 0, block.end).add_(product(p.to(dtype).transpose(1, 2), dout));
       const at::Tensor dp = product(dout, block.v.transpose(1, 2));
       // p (dp − Σ p dp), the softmax's backward, then the scale of the scores
       const at::Tensor ds =
           at::_softmax_backward_data(dp, p, -1, p.scalar_type()).mul_(score_scale(block)).to(dtype);
-      dk.narrow(1, 0, block.visible).add_(product(ds.transpose(1, 2), block.q));
+      dk.narrow(1, 0, block.end).add_(product(ds.transpose(1, 2), block.q));
       grads.q_bthp[row]
           .narrow(0, block.begin, tokens)
           .unflatten(1, {groups, -1})

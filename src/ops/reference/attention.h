@@ -1,6 +1,5 @@
-// Causal attention by plain masked products, for any dtype and device: the oracle, the reproducible path on
-// CUDA, and the one that decoding takes. Memory is bounded: a block of queries at a time, probabilities
-// rebuilt in backward.
+// Causal attention by plain masked products, for any dtype and device: the oracle, and the reproducible path
+// on CUDA. Memory is bounded: a block of queries at a time, probabilities rebuilt in backward.
 #pragma once
 
 #include <cstdint>
@@ -12,14 +11,14 @@ namespace transxssm::ops {
 // Queries, keys and values (or their gradients), rotated where there is a rotation. Strided views are fine.
 struct AttentionHeads {
   at::Tensor q_bthp;
-  at::Tensor k_bsgp;  // S = T in training; decoding has more keys than queries
+  at::Tensor k_bsgp;  // S = T
   at::Tensor v_bsgp;
 };
 
 namespace reference {
 
-// Query i of a row stands at place S − T + i and sees the keys j ≤ S − T + i; with `ids_bs` only those of its
-// own document. Returns [B, T, H, P] like q, contiguous.
+// Query i of a row sees the keys j ≤ i of its own document, `ids_bs`. Returns [B, T, H, P] like q,
+// contiguous.
 at::Tensor attention_fwd(const AttentionHeads& x, const at::Tensor& ids_bs);
 
 // Writes all of `grads`, tensors shaped like those of `x`.

@@ -1,0 +1,89 @@
+#include "ops/attention_cached.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include "core/check.h"
+#include "ops/attention_flash.h"
+#include "ops/attention_heads.h"
+#include "ops/attention_kernel.h"
+#include "ops/check_tensor.h"
+#include "ops/reference/attention_step.h"
+
+namespace transxssm::ops {
+namespace {
+
+void check_cache(const AttentionDims& d, const at::Tensor& packed, const AttentionCache& cache) {
+  expect_shape("attention cache of keys", cache.k_bgsp, {packed.size(0), d.num_kv_heads, -1, d.head_dim});
+  expect_shape("attention cache of values", cache.v_bgsp, cache.k_bgsp.sizes());
+  for (const at::Tensor& x : {cache.k_bgsp, cache.v_bgsp}) {
+    expect_dtype("attention cache", x, packed.scalar_type());
+    expect_device("attention cache", x, packed.device());
+    expect(x.is_contiguous(), concat("attention cache: expected contiguous, got strides ", x.strides()));
+  }
+}
+
+// k, v [B, T, G, P] to the first T places.
+void fill(AttentionCache& cache, const at::Tensor& k_btgp, const at::Tensor& v_btgp) {
+  cache.k_bgsp.narrow(2, 0, k_btgp.size(1)).copy_(k_btgp.transpose(1, 2));
+  cache.v_bgsp.narrow(2, 0, v_btgp.size(1)).copy_(v_btgp.transpose(1, 2));
+}
+
+// k, v [B, G, P] to each row's place.
+void put(AttentionCache& cache, const AttentionHeads& x, const at::Tensor& positions_b) {
+  const at::Tensor k = x.k_bsgp.transpose(1, 2), v = x.v_bsgp.transpose(1, 2);  // [B, G, 1, P]
+  const at::Tensor place = positions_b.view({-1, 1, 1, 1}).expand(k.sizes());
+  cache.k_bgsp.scatter_(2, place, k);
+  cache.v_bgsp.scatter_(2, place, v);
+}
+
+// On a CPU the values can be read for nothing; on a GPU that would stall the device.
+void check_positions(const at::Tensor& positions_b, const AttentionCache& cache) {
+  if (!positions_b.is_cpu()) return;
+  const int64_t capacity = cache.k_bgsp.size(2);
+  const int64_t first = positions_b.min().item<int64_t>(), last = positions_b.max().item<int64_t>();
+  expect(first >= 0 && last < capacity,
+         concat("attention_step: positions ", first, " to ", last, " lie outside the cache of ", capacity));
+}
+
+}  // namespace
+
+at::Tensor attention_prefill(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
+                             const Documents& documents, AttentionCache& cache) {
+  const at::NoGradGuard no_grad;
+  expect_shape("attention_prefill packed", packed_btw, {documents.batch, documents.seq_len, -1});
+  check_attention_arguments(dims, packed_btw, rope);
+  check_cache(dims, packed_btw, cache);
+  expect(
+      documents.seq_len <= cache.k_bgsp.size(2),
+      concat("attention_prefill: ", documents.seq_len, " tokens exceed the cache of ", cache.k_bgsp.size(2)));
+  if (!why_no_attention_kernel(dims, packed_btw.device(), packed_btw.scalar_type())) {
+    const at::Tensor own_btw = attention_writable(packed_btw);
+    const at::Tensor out = attention_kernel(dims, own_btw, rope, documents, /*deterministic=*/false);
+    const AttentionHeads x = heads_of(dims, query_key_heads(dims, own_btw), value_heads(dims, own_btw));
+    fill(cache, x.k_bsgp, x.v_bsgp);
+    return out;
+  }
+  const AttentionHeads x = rotated_heads(dims, packed_btw, rope, documents.positions);
+  fill(cache, x.k_bsgp, x.v_bsgp);
+  const bool flash = flash_attention_fits(packed_btw.device(), packed_btw.scalar_type(), dims.head_dim);
+  const at::Tensor out =
+      flash ? flash_attention_fwd(x, documents).out_bthp : reference::attention_fwd(x, documents.ids);
+  return out.flatten(2);
+}
+
+at::Tensor attention_step(const AttentionDims& dims, const at::Tensor& packed_bw, const RopeTable* rope,
+                          AttentionCache& cache, const at::Tensor& positions_b) {
+  const at::NoGradGuard no_grad;
+  expect_shape("attention_step packed", packed_bw, {-1, -1});
+  check_attention_arguments(dims, packed_bw, rope);
+  check_cache(dims, packed_bw, cache);
+  expect_shape("attention_step positions", positions_b, {packed_bw.size(0)});
+  expect_dtype("attention_step positions", positions_b, at::kLong);
+  expect_device("attention_step positions", positions_b, packed_bw.device());
+  check_positions(positions_b, cache);
+  const AttentionHeads x = rotated_heads(dims, packed_bw.unsqueeze(1), rope, positions_b.unsqueeze(1));
+  put(cache, x, positions_b);
+  return reference::attention_step(x.q_bthp.squeeze(1), cache.k_bgsp, cache.v_bgsp, positions_b).flatten(1);
+}
+
+}  // namespace transxssm::ops
