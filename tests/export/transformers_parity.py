@@ -83,6 +83,10 @@ def export(name, to, *flags):
     return WORK / to
 
 
+def greedy_of(folder):
+    return load_file(folder / "parity.safetensors")["greedy"].tolist()
+
+
 def generated(folder):
     """What the program's `generate` continues the folder's prompts with, greedily, in batches of 7."""
     prompts = load_file(folder / "parity.safetensors")["prompts"].tolist()
@@ -90,6 +94,13 @@ def generated(folder):
     flags = ["--temperature", 0, "--max-new-tokens", 64, "--batch-size", 7, "--output", "json", "--max-context", 128]
     out = run("generate", "--checkpoint", folder, "--prompts", "-", "--prompts-format", "jsonl", *flags, stdin=lines)
     return [json.loads(line)["ids"] for line in out.splitlines()]
+
+
+def agrees(ids, greedy):
+    """generate ends at EOS and never draws what no piece of the tokenizer (600) stands for; the proof goes on."""
+    ends = [i for i, token in enumerate(greedy) if token == 2 or token >= 600]
+    end = ends[0] if ends else len(greedy)
+    return ids[:end] == greedy[:end] and (end == len(greedy) or greedy[end] >= 600 or len(ids) == end)
 
 
 def quiet(folder):
@@ -111,7 +122,7 @@ def check_architecture(name):
     wanted = ARCHITECTURES[name][2] + "ForCausalLM"
     expect(json.loads((folder / "config.json").read_text())["architectures"] == [wanted], f"{name} is a {wanted}")
     expect(check_folder(folder) == 0, f"{name} in fp32")
-    expect(generated(folder) == load_file(folder / "parity.safetensors")["greedy"].tolist(), f"{name}: generate in batches")
+    expect(all(map(agrees, generated(folder), greedy_of(folder))), f"{name}: generate, in batches")
     expect(check_folder(export(name, name + "-bf16", "--dtype", "bf16")) == 0, f"{name} with weights in bf16")
 
 
