@@ -1,4 +1,4 @@
-// AdamW, device code: each element is read and written once, and its gradient zeroed.
+// AdamW, device code: each element is read and written once.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -41,7 +41,7 @@ inline constexpr int kAdamWWidth = 4;
 __device__ inline void adamw_four(const AdamWParams& p, const AdamWScalars& s, int64_t first) {
   const auto at = [&](float* x) -> float4& { return *reinterpret_cast<float4*>(x + first); };
   float4 w = at(p.master), m = at(p.m), v = at(p.v);
-  const float4 grad = at(p.grad);
+  const float4 grad = *reinterpret_cast<const float4*>(p.grad + first);
   adamw_element(s, grad.x, w.x, m.x, v.x);
   adamw_element(s, grad.y, w.y, m.y, v.y);
   adamw_element(s, grad.z, w.z, m.z, v.z);
@@ -49,7 +49,6 @@ __device__ inline void adamw_four(const AdamWParams& p, const AdamWScalars& s, i
   at(p.master) = w;
   at(p.m) = m;
   at(p.v) = v;
-  at(p.grad) = float4{};
   if (p.compute_bf16 == nullptr) return;
   auto* pairs = reinterpret_cast<__nv_bfloat162*>(static_cast<__nv_bfloat16*>(p.compute_bf16) + first);
   pairs[0] = __floats2bfloat162_rn(w.x, w.y);
@@ -61,16 +60,11 @@ template <int kThreads>
 __global__ void __launch_bounds__(kThreads) adamw_kernel(const AdamWParams p, const AdamWBetas betas) {
   const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kAdamWWidth;
   const int64_t end = first + kAdamWWidth < p.n ? first + kAdamWWidth : p.n;
-  if (first >= p.n) return;
-  if (!*p.apply) {
-    for (int64_t i = first; i < end; ++i) p.grad[i] = 0;
-    return;
-  }
+  if (first >= p.n || !*p.apply) return;
   const AdamWScalars s = adamw_scalars(p, betas);
   if (end - first == kAdamWWidth) return adamw_four(p, s, first);
   for (int64_t i = first; i < end; ++i) {
     adamw_element(s, p.grad[i], p.master[i], p.m[i], p.v[i]);
-    p.grad[i] = 0;
     if (p.compute_bf16 != nullptr)
       static_cast<__nv_bfloat16*>(p.compute_bf16)[i] = __float2bfloat16_rn(p.master[i]);
   }

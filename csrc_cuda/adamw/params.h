@@ -8,17 +8,17 @@ struct CUstream_st;  // what cudaStream_t points to
 namespace transxssm::kernels {
 
 struct AdamWParams {
-  float* master;  // [n], like m, v, grad; all pointers to arrays 16-byte aligned
+  float* master;  // [n], like m, v and grad; all pointers to arrays 16-byte aligned
   float* m;
   float* v;
-  float* grad;         // zeroed
+  const float* grad;
   void* compute_bf16;  // [n] rounded copy of the new master, or null
   int64_t n;
   // Scalars in device memory, so that a captured graph reads their current values.
   const float* lr;
   const int64_t* step;  // from 1
   const float* grad_scale;
-  const bool* apply;  // false: nothing but zeros to grad is written
+  const bool* apply;  // false: nothing is written
   double beta1, beta2;
   float eps, weight_decay;
 };

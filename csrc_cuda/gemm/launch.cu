@@ -37,13 +37,11 @@ cublasLtHandle_t handle() {
 struct Descriptors {
   cublasLtMatmulDescOpaque_t product;
   cublasLtMatrixLayoutOpaque_t a, b, c;
-  float beta;
 
   explicit Descriptors(const GemmProblem& p) {
     const GemmShape& s = p.shape;
     const bool forward = s.kind == GemmKind::forward;
     const bool weight_gradient = s.kind == GemmKind::weight_gradient;
-    beta = weight_gradient ? 1.f : 0.f;
     check_cublas(cublasLtMatmulDescInit(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description", s);
     transpose(CUBLASLT_MATMUL_DESC_TRANSA, forward, s);
     transpose(CUBLASLT_MATMUL_DESC_TRANSB, weight_gradient, s);
@@ -136,8 +134,8 @@ bool gemm_accepts(const GemmProblem& problem, const GemmAlgorithm& algorithm) {
 void gemm(const GemmParams& p, CUstream_st* stream) {
   Descriptors d(p.problem);
   const cublasLtMatmulAlgo_t algo = to_cublas(p.algorithm);
-  const float alpha = 1.f;
-  check_cublas(cublasLtMatmul(handle(), &d.product, &alpha, p.right, &d.a, p.left, &d.b, &d.beta, p.result,
+  const float alpha = 1.f, beta = p.old == GemmResult::added_to ? 1.f : 0.f;
+  check_cublas(cublasLtMatmul(handle(), &d.product, &alpha, p.right, &d.a, p.left, &d.b, &beta, p.result,
                               &d.c, p.result, &d.c, &algo, p.workspace, p.problem.workspace_bytes, stream),
                "launch", p.problem.shape);
 }

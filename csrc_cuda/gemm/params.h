@@ -15,8 +15,11 @@ namespace transxssm::kernels {
 enum class GemmKind {
   forward,          // y = x Wᵀ              left x, right W, result y bf16
   input_gradient,   // dx = dy W             left dy, right W, result dx bf16
-  weight_gradient,  // grad += dyᵀ x         left dy, right x, result grad f32
+  weight_gradient,  // grad = dyᵀ x          left dy, right x, result grad f32
 };
+
+// What becomes of the values that lie where the result goes.
+enum class GemmResult { replaced, added_to };
 
 struct GemmShape {
   GemmKind kind = GemmKind::forward;
@@ -44,6 +47,7 @@ using GemmAlgorithm = std::array<uint64_t, 8>;
 
 struct GemmParams {
   GemmProblem problem;
+  GemmResult old = GemmResult::replaced;
   GemmAlgorithm algorithm;
   const void* left;
   const void* right;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -56,7 +57,8 @@ struct ParameterSpec {
 // autograd graph; operators add the gradient straight into `grad` (fp32, or fp64 in gradient checks) and
 // return an undefined gradient for `weight`. `grad` is undefined when the model was built for inference.
 // Operators keep the pointer to the Parameter for backward, never the weight tensor.
-struct Parameter : torch::CustomClassHolder {
+class Parameter : public torch::CustomClassHolder {
+ public:
   Parameter(std::string parameter_name, at::Tensor parameter_weight, at::Tensor parameter_grad)
       : name(std::move(parameter_name)),
         weight(std::move(parameter_weight)),
@@ -64,6 +66,17 @@ struct Parameter : torch::CustomClassHolder {
   const std::string name;
   const at::Tensor weight;
   const at::Tensor grad;
+
+  // Whether `grad` holds a sum to add to. If not, what lies there means nothing and the first operator to
+  // write replaces it, which spares a pass of zeros and a read (FlatParameters::start_gradients).
+  bool has_sum() const { return has_sum_; }
+  void drop_sum() { has_sum_ = false; }
+
+  // For an operator that is about to write `grad`: has_sum(), true from here on.
+  bool begin_adding() { return std::exchange(has_sum_, true); }
+
+ private:
+  bool has_sum_ = true;
 };
 using ParameterPtr = c10::intrusive_ptr<Parameter>;
 

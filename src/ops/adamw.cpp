@@ -48,7 +48,7 @@ struct Buffers {
   T* w;
   T* m;
   T* v;
-  T* grad;
+  const T* grad;
   c10::BFloat16* compute;
 };
 
@@ -76,10 +76,9 @@ void update_range(const Scalars<T>& s, const Buffers<T>& b, int64_t begin, int64
   T* __restrict w = b.w;
   T* __restrict m = b.m;
   T* __restrict v = b.v;
-  T* __restrict grad = b.grad;
+  const T* __restrict grad = b.grad;
   for (int64_t i = begin; i < end; ++i) {
     const T g = s.grad_scale * grad[i];
-    grad[i] = 0;
     m[i] = s.beta1 * m[i] + s.rest1 * g;
     v[i] = s.beta2 * v[i] + s.rest2 * g * g;
     const T update = m[i] * s.inv_correction1 / (std::sqrt(v[i] * s.inv_correction2) + s.eps);
@@ -92,13 +91,10 @@ void update_range(const Scalars<T>& s, const Buffers<T>& b, int64_t begin, int64
 template <class T>
 void adamw_cpu(const AdamWOptions& options, const AdamWControl& control, const at::Tensor& master,
                const at::Tensor& m, const at::Tensor& v, const at::Tensor& grad, const at::Tensor& compute) {
-  if (!control.apply.item<bool>()) {
-    grad.zero_();
-    return;
-  }
+  if (!control.apply.item<bool>()) return;
   const Scalars<T> scalars(options, control);
   const Buffers<T> buffers{master.mutable_data_ptr<T>(), m.mutable_data_ptr<T>(), v.mutable_data_ptr<T>(),
-                           grad.mutable_data_ptr<T>(),
+                           grad.const_data_ptr<T>(),
                            compute.defined() ? compute.mutable_data_ptr<c10::BFloat16>() : nullptr};
   constexpr int64_t kGrain = 1 << 14;
   at::parallel_for(0, master.numel(), kGrain,
@@ -112,7 +108,7 @@ void adamw_cuda(const AdamWOptions& options, const AdamWControl& control, const 
       .master = master.mutable_data_ptr<float>(),
       .m = m.mutable_data_ptr<float>(),
       .v = v.mutable_data_ptr<float>(),
-      .grad = grad.mutable_data_ptr<float>(),
+      .grad = grad.const_data_ptr<float>(),
       .compute_bf16 = compute.defined() ? compute.mutable_data_ptr() : nullptr,
       .n = master.numel(),
       .lr = control.lr.const_data_ptr<float>(),

@@ -113,7 +113,7 @@ CrossEntropyGradient run(const at::Tensor& strided_hidden, const at::Tensor& wei
                                             gradient, rows_of(losses, begin, count));
     if (!gradient) continue;
     input_gradient_into(out.dhidden.narrow(0, begin, count), dlogits, weight);
-    if (w->grad.defined()) add_weight_gradient(w->grad, dlogits, x);
+    if (w->grad.defined()) add_weight_gradient(w, dlogits, x);
   }
   out.result = sum_rows(losses, scale);
   return out;

@@ -78,6 +78,7 @@ struct Embedding : torch::autograd::Function<Embedding> {
                                                  torch::autograd::variable_list grads) {
     const ParameterPtr w = from_handle(ctx->saved_data["w"]);
     const at::Tensor tokens = ctx->get_saved_variables()[0];
+    if (!w->begin_adding()) at::Tensor(w->grad).zero_();  // only the rows that occur are written
     if (has_kernel(w->weight))
       add_rows_by_kernel(w->grad, tokens, grads[0]);
     else

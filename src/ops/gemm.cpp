@@ -23,6 +23,7 @@ using kernels::GemmAlgorithm;
 using kernels::GemmKind;
 using kernels::GemmMachine;
 using kernels::GemmProblem;
+using kernels::GemmResult;
 using kernels::GemmShape;
 
 constexpr int64_t kWorkspaceBytes = int64_t{64} << 20;
@@ -138,10 +139,13 @@ void check(const GemmShape& s, const at::Tensor& result, const at::Tensor& left,
 }
 
 void run(GemmKind kind, const at::Tensor& result, const at::Tensor& any_left, const at::Tensor& any_right,
-         const GemmAlgorithm* algorithm) {
+         GemmResult old, const GemmAlgorithm* algorithm) {
   const GemmShape shape = shape_of(kind, any_left, any_right);
   check(shape, result, any_left, any_right);
-  if (shape.rows == 0 || result.numel() == 0) return;
+  if (shape.rows == 0 || result.numel() == 0) {
+    if (old == GemmResult::replaced) at::Tensor(result).zero_();  // a sum of nothing
+    return;
+  }
   const c10::DeviceGuard on_device(result.device());
   const at::Tensor left = with_dense_rows(any_left), right = with_dense_rows(any_right);
   const GemmProblem problem{shape,
@@ -151,6 +155,7 @@ void run(GemmKind kind, const at::Tensor& result, const at::Tensor& any_left, co
   const std::lock_guard lock(mutex());
   const kernels::GemmParams params{
       .problem = problem,
+      .old = old,
       .algorithm = algorithm ? *algorithm : choice_for(result.device().index(), problem),
       .left = left.const_data_ptr(),
       .right = right.const_data_ptr(),
@@ -171,13 +176,14 @@ bool has_gemm(const at::Tensor& operand) {
   return operand.is_cuda() && operand.scalar_type() == at::kBFloat16;
 }
 
-void gemm(GemmKind kind, const at::Tensor& result, const at::Tensor& left, const at::Tensor& right) {
-  run(kind, result, left, right, nullptr);
+void gemm(GemmKind kind, const at::Tensor& result, const at::Tensor& left, const at::Tensor& right,
+          GemmResult old) {
+  run(kind, result, left, right, old, nullptr);
 }
 
 void gemm_by(const GemmAlgorithm& algorithm, GemmKind kind, const at::Tensor& result, const at::Tensor& left,
              const at::Tensor& right) {
-  run(kind, result, left, right, &algorithm);
+  run(kind, result, left, right, GemmResult::replaced, &algorithm);
 }
 
 std::vector<GemmAlgorithm> gemm_proposals(const GemmShape& shape, int most) {

@@ -28,7 +28,7 @@ struct Linear : torch::autograd::Function<Linear> {
                                                  torch::autograd::variable_list grads) {
     const ParameterPtr w = from_handle(ctx->saved_data["w"]);
     const at::Tensor x = ctx->get_saved_variables()[0];
-    if (w->grad.defined()) add_weight_gradient(w->grad, as_rows(grads[0]), as_rows(x));
+    if (w->grad.defined()) add_weight_gradient(w, as_rows(grads[0]), as_rows(x));
     return {ctx->needs_input_grad(0) ? input_gradient(grads[0], w) : at::Tensor(), {}, {}};
   }
 };
@@ -61,13 +61,17 @@ void input_gradient_into(const at::Tensor& dx, const at::Tensor& dy, const at::T
   at::mm_out(out, dy, weight);
 }
 
-void add_weight_gradient(const at::Tensor& grad, const at::Tensor& dy, const at::Tensor& x) {
-  if (has_gemm(dy)) return gemm(kernels::GemmKind::weight_gradient, grad, dy, x);
-  at::Tensor out = grad;
-  if (dy.scalar_type() == grad.scalar_type())
-    at::addmm_out(out, grad, dy.t(), x);
+void add_weight_gradient(const ParameterPtr& w, const at::Tensor& dy, const at::Tensor& x) {
+  const bool add = w->begin_adding();
+  at::Tensor grad = w->grad;
+  if (has_gemm(dy))
+    return gemm(kernels::GemmKind::weight_gradient, grad, dy, x,
+                add ? kernels::GemmResult::added_to : kernels::GemmResult::replaced);
+  const at::Tensor left = dy.t().to(grad.scalar_type()), right = x.to(grad.scalar_type());
+  if (add)
+    at::addmm_out(grad, grad, left, right);
   else
-    at::addmm_out(out, grad, dy.t().to(grad.scalar_type()), x.to(grad.scalar_type()));
+    at::mm_out(grad, left, right);
 }
 
 }  // namespace transxssm::ops

@@ -22,8 +22,9 @@ inline at::Tensor as_rows(const at::Tensor& x) { return x.reshape({-1, x.size(-1
 void multiply_into(const at::Tensor& y, const at::Tensor& x, const at::Tensor& weight);
 void input_gradient_into(const at::Tensor& dx, const at::Tensor& dy, const at::Tensor& weight);
 
-// The gradient step of every product with a parameter: grad += dyᵀ x in grad's dtype, without rounding the
-// product to that of dy and x. dy [rows, O], x [rows, I], grad [O, I] f32 (f64).
-void add_weight_gradient(const at::Tensor& grad, const at::Tensor& dy, const at::Tensor& x);
+// The gradient step of every product with a parameter: w->grad += dyᵀ x in grad's dtype, without rounding the
+// product to that of dy and x; = where the parameter has no sum yet. dy [rows, O], x [rows, I], grad [O, I]
+// f32 (f64).
+void add_weight_gradient(const ParameterPtr& w, const at::Tensor& dy, const at::Tensor& x);
 
 }  // namespace transxssm::ops

@@ -41,11 +41,11 @@ struct ResidualNormLinear : torch::autograd::Function<ResidualNormLinear> {
     const auto call = c10::static_intrusive_pointer_cast<Call>(ctx->saved_data["call"].toCapsule());
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &sum = saved[0], &rstd = saved[1], &kept = saved[2], &dy = grads[1];
-    const at::Tensor& dw = call->projection->grad;
+    const bool trained = dy.defined() && call->projection->grad.defined();
     const at::Tensor du = dy.defined() ? input_gradient(dy, call->projection) : at::Tensor();
     const auto d = residual_rms_norm_bwd(du, grads[0], sum, call->r_out, call->w, rstd,
-                                         /*rebuild=*/!call->keep && dw.defined());
-    if (dy.defined() && dw.defined()) add_weight_gradient(dw, as_rows(dy), as_rows(call->keep ? kept : d.y));
+                                         /*rebuild=*/!call->keep && trained);
+    if (trained) add_weight_gradient(call->projection, as_rows(dy), as_rows(call->keep ? kept : d.y));
     return {d.d_normed, call->has_branch ? d.d_normed : at::Tensor(), {}, {}, {}, {}};
   }
 };

@@ -47,7 +47,7 @@ struct SwigluLinear : torch::autograd::Function<SwigluLinear> {
     const at::Tensor packed = ctx->get_saved_variables()[0], dy = as_rows(grads[0]);
     const bool trained = w->grad.defined();
     const auto out = swiglu_rows_bwd(input_gradient(dy, w), as_rows(packed), /*rebuild=*/trained);
-    if (trained) add_weight_gradient(w->grad, dy, out.h);
+    if (trained) add_weight_gradient(w, dy, out.h);
     return {out.d_packed.view(packed.sizes()), {}, {}};
   }
 };

@@ -193,8 +193,15 @@ void FlatParameters::add(const ParameterSpec& spec, const FlatBuffer& buffer, in
   }
 }
 
-void FlatParameters::zero_grad() {
-  for (const at::Tensor& grad : grads()) grad.zero_();
+void FlatParameters::start_gradients() {
+  vectors_.grad.zero_();
+  for (const Place& place : places_)
+    if (place.buffer == &matrices_) place.parameter->drop_sum();
+}
+
+void FlatParameters::complete_gradients() {
+  for (const Place& place : places_)
+    if (!place.parameter->begin_adding()) at::Tensor(place.parameter->grad).zero_();
 }
 
 void FlatParameters::refresh_compute() {

@@ -63,7 +63,12 @@ class FlatParameters final : public Stateful {
   int64_t parameter_count() const { return parameter_count_; }
 
   std::vector<at::Tensor> grads() const { return {matrices_.grad, vectors_.grad}; }
-  void zero_grad();
+
+  // Around the first micro-step of a step: drops the gradients of the step before. Those of vectors become
+  // zero; those of matrices, nearly all bytes, are replaced by the first operator to write, or zeroed at
+  // last.
+  void start_gradients();
+  void complete_gradients();
 
   // Rounds the master to the compute copy, after the master was written from outside.
   void refresh_compute();

@@ -1,4 +1,4 @@
-// One optimizer step over the flat parameters: norm, clip, AdamW, zeroed gradients, all on the device.
+// One optimizer step over the flat parameters: norm, clip and AdamW, all on the device.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,9 +19,10 @@ class Optimizer final : public Stateful {
   // update() and sees the current rate.
   void set_learning_rate(double lr);
 
-  // Consumes the gradients and leaves them zero. `loss` is a scalar on the parameters' device. The gradient
-  // is scaled by min(1, max_grad_norm / (norm + 1e-6)), or by 1 when max_grad_norm is 0; when norm or loss
-  // isn't finite nothing changes but the skip counters. Without a host sync.
+  // Consumes the gradients, which FlatParameters::start_gradients drops. `loss` is a scalar on the
+  // parameters' device. The gradient is scaled by min(1, max_grad_norm / (norm + 1e-6)), or by 1 when
+  // max_grad_norm is 0; when norm or loss isn't finite nothing changes but the skip counters. Without a host
+  // sync.
   void update(const at::Tensor& loss);
 
   // Scalars on the device, overwritten by each step: copy them in stream order.

@@ -11,9 +11,10 @@
 namespace transxssm {
 namespace {
 
-// Shapes of micro-batches that get a graph of their own; a run has one, or a few where the number of
-// documents varies much (data/packing.h). A graph costs some tens of megabytes.
-constexpr size_t kMostGraphs = 8;
+// Micro-batches that get a graph of their own, by shape and whether they come first in their step: one or two
+// in a run, some more where the number of documents varies much (data/packing.h). A graph costs some tens of
+// megabytes.
+constexpr size_t kMostGraphs = 16;
 
 }  // namespace
 
@@ -35,33 +36,32 @@ bool TrainStep::run(const GlobalBatch& batch, double lr, const std::function<boo
   optimizer_.set_learning_rate(lr);
   loss_.zero_();
   for (const Batch& micro_batch : batch.micro_batches) {
-    if (abandon()) {
-      parameters_.zero_grad();
-      return false;
-    }
-    MicroStep& step = micro_step_for(micro_batch);
+    if (abandon()) return false;
+    const bool first = &micro_batch == &batch.micro_batches.front();
+    MicroStep& step = micro_step_for(micro_batch, first);
     step.in.fill(micro_batch);
     const NvtxRange range("micro-step");
-    step.work.run([&] { forward_backward(step.in.contents()); });
+    step.work.run([&] { forward_backward(step.in.contents(), first); });
   }
   const NvtxRange range("update");
-  update_.run(
-      [&] { optimizer_.update(loss_); });  // clip, update unless something is not finite, zero the gradients
+  update_.run([&] { optimizer_.update(loss_); });  // clip, update unless something is not finite
   return true;
 }
 
-void TrainStep::forward_backward(const DeviceBatch& in) {
+void TrainStep::forward_backward(const DeviceBatch& in, bool first) {
+  if (first) parameters_.start_gradients();
   loss_.add_(model_.add_gradients(in.tokens_bt, in.labels_bt, in.documents, per_label_, z_loss_).loss);
+  if (first) parameters_.complete_gradients();
 }
 
-TrainStep::MicroStep& TrainStep::micro_step_for(const Batch& batch) {
-  const std::array<int64_t, 3> shape{batch.batch, batch.seq_len,
-                                     static_cast<int64_t>(batch.document_offsets.size()) - 1};
+TrainStep::MicroStep& TrainStep::micro_step_for(const Batch& batch, bool first) {
+  const std::array<int64_t, 4> shape{batch.batch, batch.seq_len,
+                                     static_cast<int64_t>(batch.document_offsets.size()) - 1, first};
   if (const auto found = micro_steps_.find(shape); found != micro_steps_.end()) return found->second;
   const bool captured = graphs_ && micro_steps_.size() < kMostGraphs;
   if (graphs_ && !captured)
     log_warning(concat("micro-batches with room for ", shape[2],
-                       " documents run without a CUDA graph: ", kMostGraphs, " other shapes have one"));
+                       " documents run without a CUDA graph: ", kMostGraphs, " others have one"));
   return micro_steps_
       .emplace(shape, MicroStep{{batch, model_.device()}, RepeatedWork(captured ? graphs_.get() : nullptr)})
       .first->second;

@@ -27,8 +27,8 @@ class TrainStep {
   TrainStep(const HybridModel& model, FlatParameters& parameters, Optimizer& optimizer,
             const TrainStepOptions& options);
 
-  // Trains on `batch` with learning rate `lr`. Between micro-batches `abandon` is asked; when it says so, the
-  // gradients are dropped, nothing has changed, and the result is false. Doesn't wait for the device.
+  // Trains on `batch` with learning rate `lr`. Between micro-batches `abandon` is asked; when it says so,
+  // nothing has changed and the result is false. Doesn't wait for the device.
   bool run(const GlobalBatch& batch, double lr, const std::function<bool()>& abandon);
 
   // f32 scalar on the device: mean loss over the counted labels of the last batch. Overwritten by the next
@@ -36,13 +36,13 @@ class TrainStep {
   const at::Tensor& loss() const { return loss_; }
 
  private:
-  // Micro-batches of one shape.
+  // Micro-batches of one shape, first in their step or later.
   struct MicroStep {
     BatchBuffers in;
     RepeatedWork work;
   };
-  MicroStep& micro_step_for(const Batch& batch);
-  void forward_backward(const DeviceBatch& in);
+  MicroStep& micro_step_for(const Batch& batch, bool first);
+  void forward_backward(const DeviceBatch& in, bool first);
 
   const HybridModel& model_;
   FlatParameters& parameters_;
@@ -51,7 +51,7 @@ class TrainStep {
   at::Tensor loss_;
   at::Tensor per_label_;               // f32 scalar on the device: 1 / counted labels of the global batch
   std::unique_ptr<GraphPool> graphs_;  // null: every operation is queued anew
-  std::map<std::array<int64_t, 3>, MicroStep> micro_steps_;  // by B, T and capacity of documents
+  std::map<std::array<int64_t, 4>, MicroStep> micro_steps_;  // by B, T, capacity of documents, first
   RepeatedWork update_;
 };
 

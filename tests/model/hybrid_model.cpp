@@ -135,6 +135,25 @@ TEST_CASE("model: recompute gives the same loss and gradients, bit for bit") {
   }
 }
 
+TEST_CASE("model: a step's first micro-batch replaces what the last step left, later ones add, bit for bit") {
+  for (const auto& name : architectures()) {
+    CAPTURE(name);
+    const auto tokens = random_tokens(2, 29, 11), labels = random_tokens(2, 29, 12);
+    TinyModel fresh(tiny_config(name)), used(tiny_config(name));
+    for (const at::Tensor& grad : used.parameters.grads()) grad.fill_(NAN);
+    used.parameters.start_gradients();
+    for (TinyModel* tiny : {&fresh, &used})
+      tiny->model.add_gradients(tokens, labels, whole_rows(2, 29), at::ones({}));
+    used.parameters.complete_gradients();
+    for (TinyModel* tiny : {&fresh, &used})
+      tiny->model.add_gradients(tokens.flip(0), labels, whole_rows(2, 29), at::ones({}));
+    for (const auto& [parameter_name, parameter] : fresh.parameters.table().all()) {
+      CAPTURE(parameter_name);
+      REQUIRE(at::equal(parameter->grad, used.parameters.table().at(parameter_name)->grad));
+    }
+  }
+}
+
 TEST_CASE("model: every parameter gets a gradient") {
   for (const auto& name : architectures()) {
     CAPTURE(name);

@@ -77,23 +77,22 @@ TEST_CASE("adamw: weight decay is decoupled: it neither enters the moments nor i
   REQUIRE(max_abs_diff(without.master - with.master, before * (0.125 * 0.25)) < 1e-15);
 }
 
-TEST_CASE("adamw: without `apply` no bit changes but the gradient's", "[ops]") {
+TEST_CASE("adamw: without `apply` no bit changes", "[ops]") {
   const AdamWBuffers before(1009, at::kFloat, true);
   const AdamWBuffers b = before.clone();
   b.grad.fill_(NAN);
   run_adamw(kOptions, adamw_control(1e-3, 0, NAN, false), b);
   for (const auto part : {&AdamWBuffers::master, &AdamWBuffers::m, &AdamWBuffers::v, &AdamWBuffers::compute})
     REQUIRE(same_bits(b.*part, before.*part));
-  REQUIRE(max_abs(b.grad) == 0);
 }
 
-TEST_CASE("adamw: the compute copy is the new master rounded to nearest even, the gradient is zeroed",
+TEST_CASE("adamw: the compute copy is the new master rounded to nearest even, the gradient is left alone",
           "[ops]") {
   const AdamWBuffers before(1009, at::kFloat, true);
   const AdamWBuffers b = before.clone();
   run_adamw(kOptions, adamw_control(1e-2, 5, 1.0), b);
   REQUIRE(same_bits(b.compute, b.master.to(at::kBFloat16)));
-  REQUIRE(max_abs(b.grad) == 0);
+  REQUIRE(same_bits(b.grad, before.grad));
 }
 
 TEST_CASE("adamw: the number of threads changes no bit", "[ops]") {

@@ -39,7 +39,7 @@ TEST_CASE("adamw on CUDA: equals the formula, and the CPU within rounding", "[op
   REQUIRE(max_abs_diff(gpu.master, exact.master) <= bar);
   REQUIRE(max_abs_diff(gpu.master, cpu.master) <= 2 * bar);
   REQUIRE(same_bits(gpu.compute, gpu.master.to(at::kBFloat16)));
-  REQUIRE(max_abs(gpu.grad) == 0);
+  REQUIRE(same_bits(gpu.grad, before.grad));
 }
 
 TEST_CASE("adamw on CUDA: repeated runs give the same bits", "[ops][cuda]") {
@@ -66,14 +66,13 @@ TEST_CASE("adamw on CUDA: works without a compute copy and on a part of a buffer
   REQUIRE(same_bits(part.master.slice(0, 0, 128), before.master.slice(0, 0, 128)));
 }
 
-TEST_CASE("adamw on CUDA: without `apply` no bit changes but the gradient's", "[ops][cuda]") {
+TEST_CASE("adamw on CUDA: without `apply` no bit changes", "[ops][cuda]") {
   const AdamWBuffers before(1009, at::kFloat, true);
   const AdamWBuffers b = on_gpu(before);
   b.grad.fill_(NAN);
   run_adamw(kOptions, adamw_control(1e-3, 0, NAN, false, at::kCUDA), b);
   for (const auto part : {&AdamWBuffers::master, &AdamWBuffers::m, &AdamWBuffers::v, &AdamWBuffers::compute})
     REQUIRE(same_bits(b.*part, before.*part));
-  REQUIRE(max_abs(b.grad) == 0);
 }
 
 TEST_CASE("adamw on CUDA: a misaligned buffer is refused, not misread", "[ops][cuda]") {

@@ -37,7 +37,7 @@ struct Operands {
   void multiply() const {
     ops::multiply_into(y, x, w);
     ops::input_gradient_into(dx, dy, w);
-    ops::add_weight_gradient(grad, dy, x);
+    ops::add_weight_gradient(c10::make_intrusive<Parameter>("w", w, grad), dy, x);
   }
 };
 
@@ -87,10 +87,29 @@ TEST_CASE("linear on CUDA: operands and results inside wider tensors, at odd add
   require_products(repeated);
 }
 
-TEST_CASE("linear on CUDA: no rows leave the gradient as it is", "[ops][cuda]") {
+TEST_CASE("linear on CUDA: no rows leave the gradient as it is, or zero where it had no sum", "[ops][cuda]") {
   const Operands o(0, 16, 8);
   o.multiply();
   REQUIRE(max_abs_diff(o.grad, at::full({8, 16}, 1)) == 0);
+  const auto w = c10::make_intrusive<Parameter>("w", o.w, o.grad);
+  w->drop_sum();
+  ops::add_weight_gradient(w, o.dy, o.x);
+  REQUIRE(max_abs(o.grad) == 0);
+}
+
+TEST_CASE("linear on CUDA: a gradient without a sum is replaced, with the bits of a sum from zero",
+          "[ops][cuda]") {
+  const auto [rows, in, out] =
+      GENERATE(table<int64_t, int64_t, int64_t>({{67, 40, 24}, {2048, 1024, 1024}, {8192, 512, 130}}));
+  const Operands o(rows, in, out);
+  const auto w = c10::make_intrusive<Parameter>("w", o.w, o.grad);
+  o.grad.zero_();
+  ops::add_weight_gradient(w, o.dy, o.x);
+  const at::Tensor added = o.grad.clone();
+  o.grad.fill_(NAN);
+  w->drop_sum();
+  ops::add_weight_gradient(w, o.dy, o.x);
+  REQUIRE(same_bits(o.grad, added));
 }
 
 TEST_CASE("linear on CUDA: every run and a captured graph give the same bits", "[ops][cuda]") {

@@ -148,6 +148,22 @@ TEST_CASE("flat_parameters: saving and loading gives the same bits under every l
   }
 }
 
+TEST_CASE("flat_parameters: of the gradients of the step before nothing remains", "[optim]") {
+  FlatParameters parameters(sample_specs(), at::kCPU, at::kFloat);
+  for (const auto& [name, parameter] : parameters.table().all()) at::Tensor(parameter->grad).fill_(NAN);
+  parameters.start_gradients();
+  const ParameterPtr& written = parameters.table().at("mixer.in");
+  REQUIRE_FALSE(written->begin_adding());
+  REQUIRE(written->begin_adding());
+  at::Tensor(written->grad).fill_(2);
+  parameters.complete_gradients();
+  for (const auto& [name, parameter] : parameters.table().all()) {
+    CAPTURE(name);
+    REQUIRE(parameter->has_sum());
+    REQUIRE(max_abs_diff(parameter->grad, at::full_like(parameter->grad, name == "mixer.in" ? 2 : 0)) == 0);
+  }
+}
+
 TEST_CASE("flat_parameters: a state of another model is refused, names its tensor and changes nothing",
           "[optim]") {
   FlatParameters parameters(sample_specs(), at::kCPU, at::kBFloat16);

@@ -132,10 +132,9 @@ TEST_CASE("optimizer: padding rows and gaps stay zero, views stay in their buffe
   REQUIRE_NOTHROW(t.parameters.check_views());
 }
 
-TEST_CASE("optimizer: gradients are zero and compute copies are fresh after a step", "[optim]") {
+TEST_CASE("optimizer: compute copies are fresh after a step", "[optim]") {
   Trained t(config_with(0.1, 1));
   t.step(3);
-  for (const at::Tensor& grad : t.parameters.grads()) REQUIRE(max_abs(grad) == 0);
   REQUIRE(same_bits(t.parameters.matrices().compute, t.parameters.matrices().master.to(at::kBFloat16)));
 }
 
@@ -154,7 +153,6 @@ TEST_CASE("optimizer: a non-finite loss or norm changes no weight, moment or Ada
   REQUIRE(Snapshot(t.parameters) == before);
   REQUIRE(t.optimizer.skipped_steps().item<int64_t>() == 3);
   REQUIRE(t.optimizer.skipped_in_row().item<int64_t>() == 3);
-  for (const at::Tensor& grad : t.parameters.grads()) REQUIRE(max_abs(grad) == 0);
 
   t.step(5);
   undisturbed.step(5);
