@@ -69,6 +69,15 @@ RunTimes sorted(std::vector<double> ms) {
   return {std::move(ms)};
 }
 
+// times[i] belongs to set i mod `sets`.
+std::vector<double> medians_of_turns(const std::vector<double>& times, size_t sets) {
+  std::vector<std::vector<double>> by_set(sets);
+  for (size_t i = 0; i < times.size(); ++i) by_set[i % sets].push_back(times[i]);
+  std::vector<double> medians;
+  for (auto& of_set : by_set) medians.push_back(sorted(std::move(of_set)).median());
+  return medians;
+}
+
 RunTimes measure(const Workload& work, int repeats, double host_ms) {
   return sorted(run_times(work, repeats, host_ms));
 }
@@ -148,11 +157,28 @@ std::vector<double> medians_by_set(const Workload& work, int repeats) {
   const c10::cuda::CUDAStreamGuard stream(c10::cuda::getStreamFromPool());
   const double host_ms = warm_up(work);
   const auto times = run_times(work, repeats * static_cast<int>(work.input_sets), host_ms);
-  std::vector<std::vector<double>> by_set(work.input_sets);
-  for (size_t i = 0; i < times.size(); ++i) by_set[i % work.input_sets].push_back(times[i]);
-  std::vector<double> medians;
-  for (auto& of_set : by_set) medians.push_back(sorted(std::move(of_set)).median());
-  return medians;
+  return medians_of_turns(times, work.input_sets);
+}
+
+std::vector<double> sustained_ms_by_set(const Workload& work, double block_ms, int rounds) {
+  const auto alone = medians_by_set(work, 3);
+  const c10::cuda::CUDAStreamGuard stream(c10::cuda::getStreamFromPool());
+  std::vector<double> times;
+  for (size_t block = 0; block < static_cast<size_t>(rounds) * work.input_sets; ++block) {
+    const size_t set = block % work.input_sets;
+    const int half = std::max(1, static_cast<int>(block_ms / alone[set] / 2));
+    const auto queue = [&] {
+      for (int i = 0; i < half; ++i) work.queue(set);
+    };
+    CUDAEvent begin(cudaEventDefault), end(cudaEventDefault);
+    queue();
+    begin.record();
+    queue();
+    end.record();
+    end.synchronize();
+    times.push_back(begin.elapsed_time(end) / half);
+  }
+  return medians_of_turns(times, work.input_sets);
 }
 
 double copy_bytes_per_second(int repeats) {

@@ -34,6 +34,11 @@ Timing time_on_device(const Workload& work, int repeats);
 // a clock that changes meanwhile favours none.
 std::vector<double> medians_by_set(const Workload& work, int repeats);
 
+// The same under load: each of the sets runs for `block_ms` without a pause, of which the second half counts,
+// and such blocks take turns. So each is timed at the clock that its own power leaves it, as in training,
+// where a GPU stands at its limit of power.
+std::vector<double> sustained_ms_by_set(const Workload& work, double block_ms, int rounds);
+
 // Bytes read plus bytes written per second of a large copy inside the GPU's memory.
 double copy_bytes_per_second(int repeats);
 

@@ -36,12 +36,26 @@ struct Operands {
   }
 };
 
-// Median times of algorithms that take turns.
-std::vector<double> times_in_turns(const GemmShape& shape, const Operands& x,
-                                   const std::vector<GemmAlgorithm>& algorithms, int repeats) {
-  const Workload work{algorithms.size(),
-                      [&](size_t i) { ops::gemm_by(algorithms[i], shape.kind, x.result, x.left, x.right); }};
-  return medians_by_set(work, repeats);
+// The algorithms as variants of one operation.
+Workload variants(const GemmShape& shape, const Operands& x, const std::vector<GemmAlgorithm>& algorithms) {
+  return {algorithms.size(), [=, &x, kind = shape.kind](size_t i) {
+            ops::gemm_by(algorithms[i], kind, x.result, x.left, x.right);
+          }};
+}
+
+// First proposal, choice so far, and what is fast for a moment.
+std::vector<GemmAlgorithm> finalists_of(const GemmShape& shape, const Operands& operands,
+                                        const std::vector<GemmAlgorithm>& proposals, int repeats) {
+  constexpr size_t kMost = 6;
+  constexpr double kNearlyFastest = 1.06;
+  const auto rough = medians_by_set(variants(shape, operands, proposals), repeats);
+  std::vector<size_t> order(proposals.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rough[a] < rough[b]; });
+  std::vector<GemmAlgorithm> finalists{proposals.front(), ops::chosen_gemm(shape)};
+  for (size_t i = 0; i < std::min(kMost, order.size()); ++i)
+    if (rough[order[i]] <= kNearlyFastest * rough[order[0]]) finalists.push_back(proposals[order[i]]);
+  return finalists;
 }
 
 }  // namespace
@@ -65,25 +79,21 @@ std::vector<GemmShape> gemm_shapes(const ModelConfig& config, int64_t tokens) {
 GemmTiming time_gemm(const GemmShape& shape, int repeats) {
   const auto proposals = ops::gemm_proposals(shape, 1);
   expect(!proposals.empty(), concat("cuBLASLt has no algorithm for ", ops::gemm_name(shape)));
+  const Operands operands(shape);
   const auto times =
-      times_in_turns(shape, Operands(shape), {proposals.front(), ops::chosen_gemm(shape)}, repeats);
+      medians_by_set(variants(shape, operands, {proposals.front(), ops::chosen_gemm(shape)}), repeats);
   return {.shape = shape, .first_ms = times[0], .chosen_ms = times[1]};
 }
 
 GemmTiming search_gemm(const GemmShape& shape, int repeats) {
   constexpr int kProposals = 24;
-  constexpr size_t kFinalists = 4;
-  constexpr double kWorthIt = 0.99;
+  constexpr double kWorthIt = 0.995, kBlockMs = 100;
+  constexpr int kRounds = 2;
   const auto proposals = ops::gemm_proposals(shape, kProposals);
   expect(!proposals.empty(), concat("cuBLASLt has no algorithm for ", ops::gemm_name(shape)));
   const Operands operands(shape);
-  const auto rough = times_in_turns(shape, operands, proposals, std::max(3, repeats / 3));
-  std::vector<size_t> order(proposals.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rough[a] < rough[b]; });
-  std::vector<GemmAlgorithm> finalists{proposals.front(), ops::chosen_gemm(shape)};
-  for (size_t i = 0; i < std::min(kFinalists, order.size()); ++i) finalists.push_back(proposals[order[i]]);
-  const auto times = times_in_turns(shape, operands, finalists, repeats);
+  const auto finalists = finalists_of(shape, operands, proposals, std::max(3, repeats / 3));
+  const auto times = sustained_ms_by_set(variants(shape, operands, finalists), kBlockMs, kRounds);
   const size_t fastest = static_cast<size_t>(std::min_element(times.begin(), times.end()) - times.begin());
   const size_t best = times[fastest] < kWorthIt * times[0] ? fastest : 0;
   return {shape, times[0], times[1], times[best], finalists[best]};

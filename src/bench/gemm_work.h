@@ -25,8 +25,9 @@ struct GemmTiming {
 // On random inputs, medians of runs that take turns.
 GemmTiming time_gemm(const kernels::GemmShape& shape, int repeats);
 
-// Times every proposal, then the fastest ones and the first again. The first one stays unless another takes
-// 1 % less.
+// Times every proposal for a moment, then those that come near the fastest, and the first, under load
+// (sustained_ms_by_set): there an algorithm that takes less power is given a higher clock. The first one
+// stays unless another takes 0.5 % less.
 GemmTiming search_gemm(const kernels::GemmShape& shape, int repeats);
 
 double gemm_flops(const kernels::GemmShape& shape);

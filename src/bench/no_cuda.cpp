@@ -14,6 +14,7 @@ namespace {
 std::string find_gpu() { no_cuda(); }
 Timing time_on_device(const Workload&, int) { no_cuda(); }
 std::vector<double> medians_by_set(const Workload&, int) { no_cuda(); }
+std::vector<double> sustained_ms_by_set(const Workload&, double, int) { no_cuda(); }
 double copy_bytes_per_second(int) { no_cuda(); }
 
 }  // namespace transxssm::bench
