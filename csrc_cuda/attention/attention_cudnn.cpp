@@ -119,13 +119,15 @@ class Cudnn {
 // A call and the part of the tensors it takes.
 struct Part {
   AttentionCall call;
-  int64_t first_word;  // of its table
+  int64_t first_token;  // of the batch; 0 with tables, which find their documents anywhere
+  int64_t first_word;   // of its table
   int first_key_head;
 };
 
 template <class Visit>
 void for_each_part(const AttentionShape& s, AttentionPass pass, Visit&& visit) {
   const bool backward = pass == AttentionPass::backward, rows = attention_takes_rows(s);
+  const int64_t rows_of_call = rows && backward ? rows_at_once(s) : s.batch;
   const DocumentClasses classes = document_classes(s, pass);
   for (int i = 0; i < classes.count; ++i) {
     const DocumentClass& c = classes.of[i];
@@ -133,7 +135,7 @@ void for_each_part(const AttentionShape& s, AttentionPass pass, Visit&& visit) {
     const AttentionCall call{.pass = pass,
                              .rows = rows,
                              .deterministic = attention_keeps_scores(s),
-                             .capacity = c.capacity,
+                             .capacity = rows ? rows_of_call : c.capacity,
                              .longest = std::max<int64_t>(c.longest, 2),  // cuDNN refuses 1
                              .total_tokens = s.batch * s.tokens,
                              .heads = s.heads / s.kv_heads * at_once,
@@ -143,7 +145,9 @@ void for_each_part(const AttentionShape& s, AttentionPass pass, Visit&& visit) {
                              .out_row = int64_t{s.heads} * s.width,
                              .key_gradient_row = attention_key_gradient_row(s),
                              .log_sum_exp_row = s.heads};
-    for (int first = 0; first < s.kv_heads; first += at_once) visit(Part{call, c.first_word, first});
+    for (int64_t row = 0; row < s.batch; row += rows_of_call)
+      for (int head = 0; head < s.kv_heads; head += at_once)
+        visit(Part{call, row * s.tokens, c.first_word, head});
   }
 }
 
@@ -158,8 +162,9 @@ void* mutable_pointer(const void* p) { return const_cast<void*>(p); }
 // What both passes read: the packed heads of the part, and its documents unless it takes whole rows.
 AttentionPointers input_pointers(const AttentionShape& s, const Part& part, const void* packed,
                                  const int32_t* tables) {
-  const int64_t query = int64_t{part.first_key_head} * (s.heads / s.kv_heads) * s.width;
-  const int64_t key = int64_t{part.first_key_head} * s.width;
+  const int64_t row = part.first_token * s.packed_columns;
+  const int64_t query = row + int64_t{part.first_key_head} * (s.heads / s.kv_heads) * s.width;
+  const int64_t key = row + int64_t{part.first_key_head} * s.width;
   AttentionPointers pointers = {
       {kQuery, mutable_pointer(bf16_at(packed, query))},
       {kKey, mutable_pointer(bf16_at(packed, int64_t{s.heads} * s.width + key))},
@@ -210,12 +215,16 @@ void attention_backward(const AttentionBackwardParams& p, CUstream_st* stream) {
   const AttentionShape& s = p.shape;
   for_each_part(s, AttentionPass::backward, [&](const Part& part) {
     const int64_t head = int64_t{part.first_key_head} * (s.heads / s.kv_heads);
-    const int64_t query = head * s.width, key = int64_t{part.first_key_head} * s.width;
+    const int64_t query = head * s.width;
+    const int64_t out = part.first_token * s.heads * s.width + query;
+    const int64_t key =
+        part.first_token * attention_key_gradient_row(s) + int64_t{part.first_key_head} * s.width;
     AttentionPointers pointers = input_pointers(s, part, p.packed, p.tables);
-    pointers[kOut] = mutable_pointer(bf16_at(p.out, query));
-    pointers[kDOut] = mutable_pointer(bf16_at(p.d_out, query));
-    pointers[kLogSumExp] = const_cast<float*>(p.log_sum_exp + head);  // 0 of rows, which have all heads
-    pointers[kDQuery] = bf16_at(p.d_query, query);
+    pointers[kOut] = mutable_pointer(bf16_at(p.out, out));
+    pointers[kDOut] = mutable_pointer(bf16_at(p.d_out, out));
+    // Of one kind or the other: all heads of some rows, or some heads of all documents.
+    pointers[kLogSumExp] = const_cast<float*>(p.log_sum_exp + part.first_token * s.heads + head);
+    pointers[kDQuery] = bf16_at(p.d_query, part.first_token * s.packed_columns + query);
     pointers[kDKey] = bf16_at(p.d_key, key);
     pointers[kDValue] = bf16_at(p.d_value, key);
     Cudnn::instance().run(part.call, std::move(pointers), p.workspace, stream);

@@ -62,21 +62,36 @@ inline int64_t score_bytes_of_key_head(const AttentionShape& s, const DocumentCl
   return 2 * c.capacity * longest * longest * (s.heads / s.kv_heads);
 }
 
-// Key heads of a backward pass's call: as many as stay within bounds, one at least.
+// What a backward pass keeps of the scores of one row, all heads.
+inline int64_t score_bytes_of_row(const AttentionShape& s) {
+  return s.kv_heads * score_bytes_of_key_head(s, DocumentClass{0, s.tokens, /*capacity=*/1, 0});
+}
+
+// Bounds of a call of the backward pass: where it can be divided, and for one row (16 heads, 16 384 tokens).
+inline constexpr int64_t kMostScoreBytes = int64_t{2} << 30;
+inline constexpr int64_t kMostScoreBytesOfRow = int64_t{8} << 30;
+
+// Whether calls take whole rows, [B, heads, T, P], without tables of documents: faster, forward and backward.
+// A backward pass of some of the heads would read the log-sum-exp wrongly then, so all of a row's must fit.
+inline bool attention_takes_rows(const AttentionShape& s) {
+  return rows_are_sequences(s) && score_bytes_of_row(s) <= kMostScoreBytesOfRow;
+}
+
+// Rows of a backward pass's call where calls take rows: as many as stay within bounds, one at least.
+inline int64_t rows_at_once(const AttentionShape& s) {
+  int64_t rows = s.batch;
+  while (rows > 1 && (rows * score_bytes_of_row(s) > kMostScoreBytes || s.batch % rows != 0)) --rows;
+  return rows;
+}
+
+// Key heads of a backward pass's call: all of a row's; with tables as many as stay within bounds, one at
+// least.
 inline int key_heads_at_once(const AttentionShape& s, const DocumentClass& c) {
-  constexpr int64_t kMostScoreBytes = int64_t{2} << 30;
   int heads = s.kv_heads;
+  if (attention_takes_rows(s)) return heads;
   while (heads > 1 && (heads * score_bytes_of_key_head(s, c) > kMostScoreBytes || s.kv_heads % heads != 0))
     --heads;
   return heads;
-}
-
-// Whether calls take whole rows, [B, heads, T, P], without tables of documents: faster, forward and backward.
-// A backward pass of some of the heads would read the log-sum-exp wrongly then.
-inline bool attention_takes_rows(const AttentionShape& s) {
-  if (!rows_are_sequences(s)) return false;
-  const DocumentClasses rows = document_classes(s, AttentionPass::backward);
-  return key_heads_at_once(s, rows.of[0]) == s.kv_heads;
 }
 
 // Row stride of d_key and d_value. With tables cuDNN sums the gradients of query heads that share a key head
@@ -90,9 +105,13 @@ inline int64_t attention_key_gradient_row(const AttentionShape& s) {
 inline int64_t attention_backward_bytes(const AttentionShape& s) {
   const int64_t values = s.batch * s.tokens * s.heads * s.width;
   int64_t most = attention_keeps_scores(s) ? 0 : 4 * values;  // dQ in f32
-  const DocumentClasses classes = document_classes(s, AttentionPass::backward);
-  for (int i = 0; i < classes.count; ++i)
-    most = std::max(most, key_heads_at_once(s, classes.of[i]) * score_bytes_of_key_head(s, classes.of[i]));
+  if (attention_takes_rows(s)) {
+    most += rows_at_once(s) * score_bytes_of_row(s);
+  } else {
+    const DocumentClasses classes = document_classes(s, AttentionPass::backward);
+    for (int i = 0; i < classes.count; ++i)
+      most = std::max(most, key_heads_at_once(s, classes.of[i]) * score_bytes_of_key_head(s, classes.of[i]));
+  }
   // dK and dV of all query heads.
   return most + (s.heads == s.kv_heads ? 0 : 2 * values * (attention_takes_rows(s) ? 2 : 4));
 }

@@ -22,16 +22,23 @@ TEST_CASE("attention calls: rows of one document each are taken whole") {
   REQUIRE_FALSE(attention_takes_rows(shape(8, 1, 8, false)));
 }
 
-TEST_CASE("attention calls: a deterministic backward pass of few heads at a time takes tables") {
-  REQUIRE(attention_takes_rows(shape(4, 4096, 4, true, 16, 16)));
-  REQUIRE_FALSE(attention_takes_rows(shape(8, 4096, 8, true, 16, 16)));
-  REQUIRE_FALSE(attention_takes_rows(shape(2, 16384, 2, true)));
-  REQUIRE(attention_takes_rows(shape(2, 16384, 2, false)));
+TEST_CASE("attention calls: a deterministic backward pass takes some rows at a time, or tables") {
+  REQUIRE(rows_at_once(shape(4, 4096, 4, true, 16, 16)) == 4);
+  REQUIRE(rows_at_once(shape(8, 4096, 8, true, 16, 16)) == 4);
+  REQUIRE(rows_at_once(shape(6, 4096, 6, true, 16, 16)) == 3);
+  REQUIRE(rows_at_once(shape(8, 4096, 8, false, 16, 16)) == 8);
+  REQUIRE(rows_at_once(shape(2, 16384, 2, true)) == 1);
+  REQUIRE(attention_takes_rows(shape(2, 16384, 2, true, 16, 16)));
+  REQUIRE_FALSE(attention_takes_rows(shape(2, 16384, 2, true, 17, 17)));
+  REQUIRE_FALSE(attention_takes_rows(shape(1, 32768, 1, true)));
+  REQUIRE(attention_takes_rows(shape(1, 32768, 1, false)));
 }
 
 TEST_CASE("attention calls: only the deterministic pass, and that with documents, keeps scores") {
   constexpr int64_t kQuery = int64_t{4} * 8 * 4096 * 8 * 128;  // dQ in f32
   REQUIRE(attention_backward_bytes(shape(8, 4096, 8, true)) == 2 * kGiB);
+  REQUIRE(attention_backward_bytes(shape(8, 4096, 8, true, 16, 16)) == 2 * kGiB);
+  REQUIRE(attention_backward_bytes(shape(2, 16384, 2, true)) == 4 * kGiB);
   REQUIRE(attention_backward_bytes(shape(8, 4096, 8, false)) == kQuery);
   REQUIRE(attention_backward_bytes(shape(8, 4096, 72, false)) == 2 * kGiB);
   REQUIRE(attention_backward_bytes(shape(8, 4096, 8, false, 8, 2)) == 2 * kQuery);
