@@ -239,7 +239,7 @@ TEST_CASE("attention by cuDNN: whole rows and the same rows among empty document
   if (!runs_here(deterministic)) return;
   // The last two take their rows one at a time where scores are kept.
   for (const AttentionShape& rows : {whole_rows(4, 4, 128, 640), whole_rows(4, 2, 64, 333),
-                                     whole_rows(16, 16, 64, 8192), whole_rows(16, 4, 64, 8192)}) {
+                                     whole_rows(16, 16, 64, 12288), whole_rows(16, 4, 64, 12288)}) {
     const Inputs in(rows);
     AttentionShape padded = rows;
     padded.offsets.insert(padded.offsets.end(), 3, padded.offsets.back());
