@@ -2,6 +2,7 @@
 #include "core/check.h"
 #include "csrc_cuda/adamw/params.h"
 #include "csrc_cuda/attention/params.h"
+#include "csrc_cuda/attention/step_params.h"
 #include "csrc_cuda/causal_conv1d/params.h"
 #include "csrc_cuda/common/device_info.h"
 #include "csrc_cuda/cross_entropy/params.h"
@@ -69,6 +70,7 @@ void prepare_attention(const AttentionShape&) { no_cuda("prepare_attention"); }
 void make_attention_tables(const AttentionTablesParams&, CUstream_st*) { no_cuda("make_attention_tables"); }
 void attention_forward(const AttentionForwardParams&, CUstream_st*) { no_cuda("attention_forward"); }
 void attention_backward(const AttentionBackwardParams&, CUstream_st*) { no_cuda("attention_backward"); }
+void attention_step(const AttentionStepParams&, CUstream_st*) { no_cuda("attention_step"); }
 
 bool ssd_has_kernels() { return false; }
 void ssd_carry(const SsdCarryParams&, CUstream_st*) { no_cuda("ssd_carry"); }

@@ -1,14 +1,9 @@
 #include "bench/train_step.h"
 
-#include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <sstream>
 
 #include <unistd.h>
-
-#include <c10/core/Event.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "bench/random_documents.h"
 #include "core/check.h"
@@ -59,35 +54,6 @@ void run(Learner& learner, const GlobalBatch& batch) {
   learner.step.run(batch, kLearningRate, [] { return false; });
 }
 
-// Milliseconds of each step, all queued before the first is waited for.
-std::vector<double> step_times(Learner& learner, const std::vector<GlobalBatch>& batches, at::Device device,
-                               int repeats) {
-  std::vector<double> ms;
-  if (!device.is_cuda()) {
-    for (int i = 0; i < repeats; ++i) {
-      const auto start = std::chrono::steady_clock::now();
-      run(learner, batches[static_cast<size_t>(i) % batches.size()]);
-      ms.push_back(
-          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
-    }
-    return ms;
-  }
-  const c10::impl::VirtualGuardImpl guard(device.type());
-  std::vector<c10::Event> events;
-  const auto mark = [&] {
-    events.emplace_back(device.type(), c10::EventFlag::BACKEND_DEFAULT);
-    events.back().record(guard.getStream(device));
-  };
-  mark();
-  for (int i = 0; i < repeats; ++i) {
-    run(learner, batches[static_cast<size_t>(i) % batches.size()]);
-    mark();
-  }
-  wait_for(device);
-  for (size_t i = 1; i < events.size(); ++i) ms.push_back(events[i - 1].elapsedTime(events[i]));
-  return ms;
-}
-
 StepTiming time_batches(Learner& learner, const RunConfig& config, const std::vector<GlobalBatch>& batches,
                         at::Device device, int repeats) {
   StepTiming timing;
@@ -100,11 +66,8 @@ StepTiming time_batches(Learner& learner, const RunConfig& config, const std::ve
   timing.documents /= static_cast<int64_t>(batches.size());
   timing.flops = flops / static_cast<double>(batches.size());
   for (const GlobalBatch& batch : batches) run(learner, batch);
-  auto ms = step_times(learner, batches, device, repeats);
-  std::sort(ms.begin(), ms.end());
-  timing.median_ms = ms[ms.size() / 2];
-  timing.min_ms = ms.front();
-  timing.max_ms = ms.back();
+  timing.time = spread_of(queued_times(
+      device, repeats, [&](int i) { run(learner, batches[static_cast<size_t>(i) % batches.size()]); }));
   if (!device.is_cuda()) return timing;
   Profiler profiler(device);
   for (int i = 0; i < kProfiled; ++i) run(learner, batches[static_cast<size_t>(i) % batches.size()]);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/queued_times.h"
 #include "bench/step_parts.h"
 #include "config/run_config.h"
 #include "trainer/device.h"
@@ -14,7 +15,7 @@ namespace transxssm::bench {
 
 struct StepTiming {
   int64_t documents = 0;  // of a micro-batch, mean
-  double median_ms = 0, min_ms = 0, max_ms = 0;
+  Spread time;
   double flops = 0;                 // model FLOPs of a step, by the documents in it
   std::optional<StepTime> by_part;  // on a GPU
 };

@@ -19,6 +19,7 @@
 #include "bench/ssd_work.h"
 #include "bench/stream_work.h"
 #include "cli/bench_gemm.h"
+#include "cli/bench_inference.h"
 #include "cli/bench_step.h"
 #include "cli/table.h"
 #include "core/check.h"
@@ -328,9 +329,11 @@ void bench_ops(const Options& options) {
 }  // namespace
 
 void add_bench_command(CLI::App& app) {
-  CLI::App* verb = app.add_subcommand("bench", "Time training steps, or single operators on a GPU");
+  CLI::App* verb =
+      app.add_subcommand("bench", "Time training steps, generation, or single operators on a GPU");
   verb->require_subcommand(1);
   add_bench_step_command(*verb);
+  add_bench_inference_commands(*verb);
   const auto options = std::make_shared<Options>();
   CLI::App* ops = verb->add_subcommand(
       "ops", "An operator against the memory bandwidth of the GPU, and against cuDNN attention");

@@ -37,7 +37,7 @@ std::string fixed(double value, int digits) {
   return text;
 }
 
-double per_second(double amount, const StepTiming& timing) { return 1e3 * amount / timing.median_ms; }
+double per_second(double amount, const StepTiming& timing) { return 1e3 * amount / timing.time.median_ms; }
 
 double idle_ms(const bench::StepTime& time) { return time.span_ms - time.busy_ms; }
 
@@ -60,9 +60,9 @@ Json to_json(const StepReport& report, const RunConfig& config, int repeats) {
     const StepTiming& t = report.timings[i];
     Json row = {{"batch", kind_of(i)},
                 {"documents", t.documents},
-                {"ms", t.median_ms},
-                {"min_ms", t.min_ms},
-                {"max_ms", t.max_ms},
+                {"ms", t.time.median_ms},
+                {"min_ms", t.time.min_ms},
+                {"max_ms", t.time.max_ms},
                 {"tokens_per_second", per_second(static_cast<double>(report.tokens), t)},
                 {"tflops", per_second(t.flops, t) * 1e-12}};
     const double peak = report.device.peak_flops;
@@ -103,8 +103,9 @@ void print_report(const StepReport& report) {
   const double peak = report.device.peak_flops;
   for (size_t i = 0; i < report.timings.size(); ++i) {
     const StepTiming& t = report.timings[i];
-    rows.push_back({kind_of(i), std::to_string(t.documents), fixed(t.median_ms, 2), fixed(t.min_ms, 2),
-                    fixed(t.max_ms, 2), fixed(per_second(static_cast<double>(report.tokens), t), 0),
+    rows.push_back({kind_of(i), std::to_string(t.documents), fixed(t.time.median_ms, 2),
+                    fixed(t.time.min_ms, 2), fixed(t.time.max_ms, 2),
+                    fixed(per_second(static_cast<double>(report.tokens), t), 0),
                     fixed(per_second(t.flops, t) * 1e-12, peak > 0 ? 1 : 4),
                     peak > 0 ? fixed(100 * per_second(t.flops, t) / peak, 1) + " %" : "-"});
   }

@@ -39,11 +39,6 @@ struct Options {
 
 enum class Output { text, ids, json };
 
-Device device_of(const std::string& name) {
-  if (name == "cpu") return Device::cpu;
-  return name == "cuda" ? Device::cuda : Device::automatic;
-}
-
 void check_options(const Options& options) {
   for (const auto& [flag, value] : {std::pair("--temperature", options.sampling.temperature),
                                     std::pair("--top-p", options.sampling.top_p)})
@@ -140,7 +135,7 @@ RowRequest to_request(const Prompt& prompt, const Session& session, const Option
 Session open_session(const Options& options, const std::vector<Prompt>& prompts, Output output) {
   Session session;
   session.tokenizer = load_tokenizer(options, prompts, output);
-  session.loaded = load_for_inference(options.checkpoint, device_of(options.device), /*max_positions=*/1);
+  session.loaded = load_for_inference(options.checkpoint, device_named(options.device), /*max_positions=*/1);
   const RunConfig& config = session.loaded.config;
   session.vocab_size = config.model.vocab_size;
   session.eos_id = config.data.eod_id;
@@ -324,9 +319,7 @@ void add_generate_command(CLI::App& app) {
       ->check(CLI::IsMember({"auto", "text", "ids", "json"}))
       ->capture_default_str();
   command->add_option("--tokenizer", options->tokenizer, "SentencePiece model (default: the run's)");
-  command->add_option("--device", options->device, "Where to compute")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->capture_default_str();
+  add_device_option(*command, options->device);
   command->callback([options] { generate(*options); });
 }
 

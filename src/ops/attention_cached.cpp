@@ -1,12 +1,17 @@
 #include "ops/attention_cached.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/DeviceGuard.h>
 
 #include "core/check.h"
+#include "csrc_cuda/attention/step_params.h"
 #include "ops/attention_flash.h"
 #include "ops/attention_heads.h"
 #include "ops/attention_kernel.h"
 #include "ops/check_tensor.h"
+#include "ops/cuda_stream.h"
+#include "ops/kernel_arguments.h"
 #include "ops/reference/attention_step.h"
 
 namespace transxssm::ops {
@@ -45,6 +50,47 @@ void check_positions(const at::Tensor& positions_b, const AttentionCache& cache)
          concat("attention_step: positions ", first, " to ", last, " lie outside the cache of ", capacity));
 }
 
+bool has_step_kernel(const AttentionDims& d, const at::Tensor& packed_bw) {
+  return d.path == AttentionPath::automatic && packed_bw.is_cuda() &&
+         packed_bw.scalar_type() == at::kBFloat16 && (d.head_dim == 64 || d.head_dim == 128);
+}
+
+at::Tensor step_by_kernel(const AttentionDims& d, const at::Tensor& packed_bw, const RopeTable* rope,
+                          AttentionCache& cache, const at::Tensor& positions_b) {
+  const c10::DeviceGuard guard(packed_bw.device());
+  const at::Tensor packed = vector_rows(packed_bw), positions = positions_b.contiguous();
+  const at::Tensor out = at::empty({packed.size(0), d.num_heads * d.head_dim}, packed.options());
+  kernels::AttentionStepParams p{};
+  p.batch = static_cast<int>(packed.size(0));
+  p.heads = static_cast<int>(d.num_heads);
+  p.kv_heads = static_cast<int>(d.num_kv_heads);
+  p.width = static_cast<int>(d.head_dim);
+  p.capacity = cache.k_bgsp.size(2);
+  p.splits = kernels::attention_step_splits(p.batch, p.heads, p.kv_heads, p.capacity);
+  p.packed = packed.const_data_ptr();
+  p.packed_row_stride = packed.stride(0);
+  if (rope) {
+    for (const at::Tensor& table : {rope->cos, rope->sin}) {
+      expect_dtype("attention_step rope table", table, at::kFloat);
+      expect_device("attention_step rope table", table, packed.device());
+      expect(table.is_contiguous(),
+             concat("attention_step rope table: expected contiguous, got strides ", table.strides()));
+    }
+    p.rope_cos = rope->cos.const_data_ptr<float>();
+    p.rope_sin = rope->sin.const_data_ptr<float>();
+    p.rope_rows = rope->cos.size(0);
+  }
+  p.positions = positions.const_data_ptr<int64_t>();
+  p.keys = cache.k_bgsp.mutable_data_ptr();
+  p.values = cache.v_bgsp.mutable_data_ptr();
+  const int64_t floats = kernels::attention_step_floats(p.batch, p.heads, p.width, p.splits);
+  const at::Tensor partial = at::empty({floats}, packed.options().dtype(at::kFloat));
+  p.partial = partial.mutable_data_ptr<float>();
+  p.out = out.mutable_data_ptr();
+  kernels::attention_step(p, current_stream(packed));
+  return out;
+}
+
 }  // namespace
 
 at::Tensor attention_prefill(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
@@ -81,6 +127,7 @@ at::Tensor attention_step(const AttentionDims& dims, const at::Tensor& packed_bw
   expect_dtype("attention_step positions", positions_b, at::kLong);
   expect_device("attention_step positions", positions_b, packed_bw.device());
   check_positions(positions_b, cache);
+  if (has_step_kernel(dims, packed_bw)) return step_by_kernel(dims, packed_bw, rope, cache, positions_b);
   const AttentionHeads x = rotated_heads(dims, packed_bw.unsqueeze(1), rope, positions_b.unsqueeze(1));
   put(cache, x, positions_b);
   return reference::attention_step(x.q_bthp.squeeze(1), cache.k_bgsp, cache.v_bgsp, positions_b).flatten(1);

@@ -22,8 +22,9 @@ at::Tensor attention_prefill(const AttentionDims& dims, const at::Tensor& packed
                              const Documents& documents, AttentionCache& cache);
 
 // One token a row: that of row b stands at positions_b[b] (i64 [B], read on the device). Its key and value
-// are written to that place of the cache, its query sees the places up to it. packed_bw [B, ≥ columns] → [B,
-// H·P].
+// are written to that place of the cache, its query sees the places up to it. packed_bw [B, ≥ columns] →
+// [B, H·P]. CUDA, bf16, heads 64 or 128 wide: a kernel that reads the cache in place and no further than each
+// row's tokens; otherwise masked products.
 at::Tensor attention_step(const AttentionDims& dims, const at::Tensor& packed_bw, const RopeTable* rope,
                           AttentionCache& cache, const at::Tensor& positions_b);
 
