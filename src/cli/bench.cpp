@@ -333,7 +333,6 @@ void add_bench_command(CLI::App& app) {
       app.add_subcommand("bench", "Time training steps, generation, or single operators on a GPU");
   verb->require_subcommand(1);
   add_bench_step_command(*verb);
-  add_bench_inference_commands(*verb);
   const auto options = std::make_shared<Options>();
   CLI::App* ops = verb->add_subcommand(
       "ops", "An operator against the memory bandwidth of the GPU, and against cuDNN attention");
@@ -360,6 +359,7 @@ void add_bench_command(CLI::App& app) {
   ops->add_flag("--json", options->json, "Print one JSON object");
   ops->callback([options] { bench_ops(*options); });
   add_bench_gemm(*verb);
+  add_bench_inference_commands(*verb);
 }
 
 }  // namespace transxssm

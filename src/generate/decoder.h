@@ -2,8 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
+#include <optional>
 #include <vector>
+
+#include <c10/core/Event.h>
 
 #include "model/hybrid_model.h"
 #include "model/sampler.h"
@@ -35,11 +39,18 @@ class Decoder {
   void start(const std::vector<DecodeRequest>& requests);
   // Queues one more token of every row. At most max_new_tokens after a start, the first included.
   void step();
-  // Tokens drawn last, by row; waits for them.
-  std::vector<int64_t> tokens() const;
+  // Tokens by row of the earliest draw that has not been asked for; waits for it alone.
+  std::vector<int64_t> tokens();
+  // Whether the device goes on with the next step while the host looks at the tokens before.
+  bool runs_ahead() const { return pool_ != nullptr; }
 
  private:
+  struct Drawn {
+    at::Tensor host_b;                // on its way
+    std::optional<c10::Event> ready;  // on a GPU
+  };
   void draw(const at::Tensor& logits_bv);
+  void hand_on();
 
   const HybridModel& model_;
   DecoderOptions options_;
@@ -48,6 +59,7 @@ class Decoder {
   at::Tensor uniforms_nb_;  // f64: number n of each row's stream
   at::Tensor drawn_;        // i64 [1]: draws since the start
   int64_t steps_ = 0;
+  std::deque<Drawn> untaken_;
   std::unique_ptr<GraphPool> pool_;  // on a GPU
   RepeatedWork work_;
 };

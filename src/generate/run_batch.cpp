@@ -1,5 +1,6 @@
 #include "generate/run_batch.h"
 
+#include <algorithm>
 #include <optional>
 
 namespace transxssm {
@@ -20,9 +21,17 @@ std::vector<Finish> run_batch(Decoder& decoder, const std::vector<RowRequest>& r
   std::vector<DecodeRequest> requests;
   for (const RowRequest& row : rows) requests.push_back(row.decode);
   std::vector<std::optional<Finish>> ends(rows.size());
+  int64_t longest = 0;
+  for (const RowRequest& row : rows) longest = std::max(longest, row.max_new_tokens);
   size_t running = rows.size();
   decoder.start(requests);
+  int64_t queued = 1;
+  const auto queue = [&] {
+    decoder.step();
+    ++queued;
+  };
   for (int64_t drawn = 1;; ++drawn) {
+    if (decoder.runs_ahead() && queued < longest) queue();
     const std::vector<int64_t> tokens = decoder.tokens();
     for (size_t row = 0; row < rows.size(); ++row) {
       if (ends[row]) continue;
@@ -35,7 +44,7 @@ std::vector<Finish> run_batch(Decoder& decoder, const std::vector<RowRequest>& r
       running -= ends[row].has_value();
     }
     if (running == 0) break;
-    decoder.step();
+    if (queued == drawn) queue();
   }
   std::vector<Finish> finished;
   for (const auto& end : ends) finished.push_back(*end);

@@ -75,3 +75,28 @@ TEST_CASE("bench step: times the step that training takes, on a CPU too, and lea
   for (const auto& row : report.at("results")) REQUIRE(row.at("tokens_per_second") > 0);
   REQUIRE(changes(before, contents(tiny.folder.path()), {}) == std::vector<std::string>{});
 }
+
+TEST_CASE("bench prefill and decode: what they refuse") {
+  for (const std::string pass : {"prefill", "decode"}) {
+    require_refused(pass, "one of --config and --checkpoint");
+    require_refused(pass + " --config no.yaml", "no.yaml");
+    require_refused(pass + " --checkpoint none", "none");
+    require_refused(pass + " --config no.yaml --context 0", "--context");
+  }
+}
+
+TEST_CASE("bench prefill and decode: time what generate runs, on a CPU too") {
+  const TinyRun tiny;
+  write(tiny.folder / "run.yaml", to_yaml(tiny.config()));
+  for (const std::string pass : {"prefill", "decode"}) {
+    const Ended ended = run_program(
+        tiny.folder.path(),
+        words("bench " + pass + " --config run.yaml --device cpu --batch 2 --context 20 --repeats 3 --json"));
+    INFO(ended.err);
+    REQUIRE(ended.code == 0);
+    const auto report = nlohmann::json::parse(ended.out);
+    REQUIRE(report.at("pass") == pass);
+    REQUIRE(report.at("tokens_per_second") > 0);
+    REQUIRE(report.at(pass == "decode" ? "bytes" : "tflops") > 0);
+  }
+}
