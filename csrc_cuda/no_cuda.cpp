@@ -46,6 +46,7 @@ GemmMachine gemm_machine() { no_cuda("gemm"); }
 std::vector<GemmAlgorithm> gemm_proposals(const GemmProblem&, int) { no_cuda("gemm"); }
 bool gemm_accepts(const GemmProblem&, const GemmAlgorithm&) { no_cuda("gemm"); }
 void gemm(const GemmParams&, CUstream_st*) { no_cuda("gemm"); }
+std::optional<double> gemm_milliseconds(const GemmParams&, int, CUstream_st*) { no_cuda("gemm"); }
 void sum_squares(const SumSquaresParams&, CUstream_st*) { no_cuda("sum_squares"); }
 void norm_of_partial_sums(const NormOfPartialSumsParams&, CUstream_st*) { no_cuda("norm_of_partial_sums"); }
 void gated_rms_norm_forward(const GatedRmsNormForwardParams&, CUstream_st*) {

@@ -86,6 +86,14 @@ struct Preference {
   }
 };
 
+struct Event {
+  cudaEvent_t event = nullptr;
+  Event() { check_cuda(cudaEventCreate(&event), "gemm"); }
+  ~Event() { cudaEventDestroy(event); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+};
+
 cublasLtMatmulAlgo_t to_cublas(const GemmAlgorithm& algorithm) {
   cublasLtMatmulAlgo_t out;
   std::memcpy(&out, algorithm.data(), sizeof out);
@@ -138,6 +146,21 @@ void gemm(const GemmParams& p, CUstream_st* stream) {
   check_cublas(cublasLtMatmul(handle(), &d.product, &alpha, p.right, &d.a, p.left, &d.b, &beta, p.result,
                               &d.c, p.result, &d.c, &algo, p.workspace, p.problem.workspace_bytes, stream),
                "launch", p.problem.shape);
+}
+
+std::optional<double> gemm_milliseconds(const GemmParams& p, int repeats, CUstream_st* stream) {
+  cudaStreamCaptureStatus capture;
+  check_cuda(cudaStreamIsCapturing(stream, &capture), "gemm");
+  if (capture != cudaStreamCaptureStatusNone) return std::nullopt;
+  const Event begin, end;
+  gemm(p, stream);
+  check_cuda(cudaEventRecord(begin.event, stream), "gemm");
+  for (int i = 0; i < repeats; ++i) gemm(p, stream);
+  check_cuda(cudaEventRecord(end.event, stream), "gemm");
+  check_cuda(cudaEventSynchronize(end.event), "gemm");
+  float ms = 0;
+  check_cuda(cudaEventElapsedTime(&ms, begin.event, end.event), "gemm");
+  return ms / repeats;
 }
 
 }  // namespace transxssm::kernels

@@ -5,6 +5,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 struct CUstream_st;  // what cudaStream_t points to
@@ -72,5 +73,9 @@ std::vector<GemmAlgorithm> gemm_proposals(const GemmProblem& problem, int most);
 bool gemm_accepts(const GemmProblem& problem, const GemmAlgorithm& algorithm);
 
 void gemm(const GemmParams& p, CUstream_st* stream);
+
+// Device time of one run, the mean of `repeats` after one more; waits for the device. None where the stream
+// is being captured.
+std::optional<double> gemm_milliseconds(const GemmParams& p, int repeats, CUstream_st* stream);
 
 }  // namespace transxssm::kernels

@@ -14,6 +14,7 @@
 #include "core/check.h"
 #include "core/logging.h"
 #include "ops/cuda_stream.h"
+#include "ops/gemm_search.h"
 #include "ops/gemm_table.h"
 
 namespace transxssm::ops {
@@ -77,24 +78,51 @@ GemmAlgorithm first_proposal(const GemmProblem& problem) {
   return proposals.front();
 }
 
-// Tables and records are for dense, fully aligned matrices.
-GemmAlgorithm choose(const GemmProblem& problem) {
-  if (problem != dense_problem(problem.shape)) return first_proposal(problem);
-  const auto& recorded = choices().recorded;
-  const auto found = recorded.find(gemm_name(problem.shape));
-  if (found != recorded.end() && kernels::gemm_accepts(problem, found->second)) return found->second;
-  const auto listed = in_table(problem.shape);
-  return listed && kernels::gemm_accepts(problem, *listed) ? *listed : first_proposal(problem);
+// What is known of a product: records, the table and searches are of dense, fully aligned matrices.
+std::optional<GemmAlgorithm> known(const GemmProblem& problem) {
+  if (problem != dense_problem(problem.shape)) return std::nullopt;
+  const std::string name = gemm_name(problem.shape);
+  const auto acceptable = [&](const std::optional<GemmAlgorithm>& algorithm) {
+    return algorithm && kernels::gemm_accepts(problem, *algorithm);
+  };
+  const auto recorded = choices().recorded.find(name);
+  if (recorded != choices().recorded.end() && acceptable(recorded->second)) return recorded->second;
+  if (const auto listed = in_table(problem.shape); acceptable(listed)) return listed;
+  if (const auto kept = kept_gemm(kernels::gemm_machine(), name); acceptable(kept)) return kept;
+  return std::nullopt;
 }
 
-GemmAlgorithm choice_for(int device, const GemmProblem& problem) {
+// Times proposals on the operands of `params`, whose result is about to be written.
+std::optional<GemmAlgorithm> search(kernels::GemmParams params, CUstream_st* stream) {
+  constexpr int kProposals = 24, kRepeats = 3;
+  const GemmProblem& problem = params.problem;
+  if (problem != dense_problem(problem.shape) || params.old != GemmResult::replaced ||
+      !worth_a_search(problem.shape))
+    return std::nullopt;
+  bool timed = true;
+  const GemmAlgorithm best =
+      search_gemm(kernels::gemm_proposals(problem, kProposals), [&](const GemmAlgorithm& algorithm) {
+        params.algorithm = algorithm;
+        const auto ms = timed ? kernels::gemm_milliseconds(params, kRepeats, stream) : std::nullopt;
+        timed = ms.has_value();
+        return ms.value_or(0);
+      });
+  if (!timed) return std::nullopt;
+  keep_gemm(kernels::gemm_machine(), gemm_name(problem.shape), best);
+  return best;
+}
+
+GemmAlgorithm choice_for(int device, const kernels::GemmParams& params, CUstream_st* stream) {
   auto& all = choices();
+  const GemmProblem& problem = params.problem;
   const auto key = std::pair(device, problem);
   if (const auto found = all.of_problem.find(key); found != all.of_problem.end()) return found->second;
-  const GemmAlgorithm algorithm = choose(problem);
-  all.of_problem.emplace(key, algorithm);
-  if (problem == dense_problem(problem.shape)) all.used[gemm_name(problem.shape)] = algorithm;
-  return algorithm;
+  std::optional<GemmAlgorithm> algorithm = known(problem);
+  if (!algorithm) algorithm = search(params, stream);
+  if (!algorithm) algorithm = first_proposal(problem);
+  all.of_problem.emplace(key, *algorithm);
+  if (problem == dense_problem(problem.shape)) all.used[gemm_name(problem.shape)] = *algorithm;
+  return *algorithm;
 }
 
 int64_t row_stride(const at::Tensor& x) { return x.size(0) == 1 ? x.size(1) : x.stride(0); }
@@ -153,16 +181,18 @@ void run(GemmKind kind, const at::Tensor& result, const at::Tensor& any_left, co
                             std::min({alignment_of(left), alignment_of(right), alignment_of(result)}),
                             kWorkspaceBytes};
   const std::lock_guard lock(mutex());
-  const kernels::GemmParams params{
+  kernels::GemmParams params{
       .problem = problem,
       .old = old,
-      .algorithm = algorithm ? *algorithm : choice_for(result.device().index(), problem),
+      .algorithm = {},
       .left = left.const_data_ptr(),
       .right = right.const_data_ptr(),
       .result = result.mutable_data_ptr(),
       .workspace = workspace(result.device()).mutable_data_ptr(),
   };
-  kernels::gemm(params, current_stream(result));
+  const auto stream = current_stream(result);
+  params.algorithm = algorithm ? *algorithm : choice_for(result.device().index(), params, stream);
+  kernels::gemm(params, stream);
 }
 
 nlohmann::json to_json(const GemmMachine& m) {
@@ -192,7 +222,9 @@ std::vector<GemmAlgorithm> gemm_proposals(const GemmShape& shape, int most) {
 
 GemmAlgorithm chosen_gemm(const GemmShape& shape) {
   const std::lock_guard lock(mutex());
-  return choose(dense_problem(shape));
+  const GemmProblem problem = dense_problem(shape);
+  const auto algorithm = known(problem);
+  return algorithm ? *algorithm : first_proposal(problem);
 }
 
 std::string gemm_source(at::Device device, at::ScalarType dtype) {
@@ -200,7 +232,7 @@ std::string gemm_source(at::Device device, at::ScalarType dtype) {
   const c10::DeviceGuard on_device(device);
   const GemmMachine here = kernels::gemm_machine();
   if (here == kGemmTableMachine) return "cuBLASLt, algorithms of src/ops/gemm_table.h";
-  return concat("cuBLASLt's first proposals (the table of algorithms is for ",
+  return concat("cuBLASLt, algorithms timed at their first use and kept for the next run (the table is for ",
                 to_json(kGemmTableMachine).dump(), ", this is ", to_json(here).dump(), ")");
 }
 

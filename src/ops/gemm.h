@@ -14,8 +14,9 @@ bool has_gemm(const at::Tensor& operand);
 
 // result = left ∘ right as kernels::GemmKind says, or += it; matrices on one device. Operands whose rows are
 // not contiguous are copied. The algorithm: that of the checkpoint gone on from, else of gemm_table.h, else
-// cuBLASLt's first proposal; the same in every call, so that a result has the same bits. All calls of a
-// device share one workspace: they belong on one stream at a time.
+// what a search finds now or found before (gemm_search.h), else (small, not dense, in a captured graph, added
+// to the result) cuBLASLt's first proposal; the same in every call, so that a result has the same bits. All
+// calls of a device share one workspace: they belong on one stream at a time.
 void gemm(kernels::GemmKind kind, const at::Tensor& result, const at::Tensor& left, const at::Tensor& right,
           kernels::GemmResult old = kernels::GemmResult::replaced);
 

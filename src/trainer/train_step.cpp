@@ -1,6 +1,7 @@
 #include "trainer/train_step.h"
 
 #include <algorithm>
+#include <bit>
 
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -40,6 +41,7 @@ bool TrainStep::run(const GlobalBatch& batch, double lr, const std::function<boo
     const bool first = &micro_batch == &batch.micro_batches.front();
     MicroStep& step = micro_step_for(micro_batch, first);
     step.in.fill(micro_batch);
+    if (graphs_ && !step.captured) count_uncaptured();
     const NvtxRange range("micro-step");
     step.work.run([&] { forward_backward(step.in.contents(), first); });
   }
@@ -59,12 +61,18 @@ TrainStep::MicroStep& TrainStep::micro_step_for(const Batch& batch, bool first) 
                                      static_cast<int64_t>(batch.document_offsets.size()) - 1, first};
   if (const auto found = micro_steps_.find(shape); found != micro_steps_.end()) return found->second;
   const bool captured = graphs_ && micro_steps_.size() < kMostGraphs;
-  if (graphs_ && !captured)
-    log_warning(concat("micro-batches with room for ", shape[2],
-                       " documents run without a CUDA graph: ", kMostGraphs, " others have one"));
   return micro_steps_
-      .emplace(shape, MicroStep{{batch, model_.device()}, RepeatedWork(captured ? graphs_.get() : nullptr)})
+      .emplace(
+          shape,
+          MicroStep{captured, {batch, model_.device()}, RepeatedWork(captured ? graphs_.get() : nullptr)})
       .first->second;
+}
+
+// Says so ever more rarely.
+void TrainStep::count_uncaptured() {
+  if (std::has_single_bit(++uncaptured_))
+    log_warning(concat("micro-batches so far without a CUDA graph: ", uncaptured_, "; ", kMostGraphs,
+                       " others have one, each for another room for documents"));
 }
 
 }  // namespace transxssm

@@ -38,10 +38,12 @@ class TrainStep {
  private:
   // Micro-batches of one shape, first in their step or later.
   struct MicroStep {
+    bool captured;  // or to be
     BatchBuffers in;
     RepeatedWork work;
   };
   MicroStep& micro_step_for(const Batch& batch, bool first);
+  void count_uncaptured();
   void forward_backward(const DeviceBatch& in, bool first);
 
   const HybridModel& model_;
@@ -53,6 +55,7 @@ class TrainStep {
   std::unique_ptr<GraphPool> graphs_;  // null: every operation is queued anew
   std::map<std::array<int64_t, 4>, MicroStep> micro_steps_;  // by B, T, capacity of documents, first
   RepeatedWork update_;
+  uint64_t uncaptured_ = 0;  // micro-batches that ran without a graph though graphs are on
 };
 
 }  // namespace transxssm

@@ -1,4 +1,6 @@
 // Products with a parameter on CUDA in bf16: every layout against fp64, fixed choices, fixed bits.
+#include <algorithm>
+#include <cstdlib>
 #include <functional>
 
 #include <ATen/ops/full.h>
@@ -6,7 +8,9 @@
 
 #include "linear_cases.h"
 #include "ops/gemm.h"
+#include "ops/gemm_search.h"
 #include "support/cuda_graph.h"
+#include "support/temp_folder.h"
 
 using namespace transxssm;
 using kernels::GemmKind;
@@ -130,6 +134,35 @@ TEST_CASE("linear on CUDA: every run and a captured graph give the same bits", "
       REQUIRE(same_bits(replayed[i], first[i]));
     }
   }
+}
+
+TEST_CASE("linear on CUDA: a product that is in no table is timed once and found again by the next process",
+          "[ops][cuda]") {
+  const test::TempFolder cache;
+  ::setenv("XDG_CACHE_HOME", (cache / "").c_str(), 1);
+  const Operands o(4096, 520, 1032);  // in no shipped model
+  const kernels::GemmShape shape{GemmKind::forward, 4096, 520, 1032};
+  const std::string name = ops::gemm_name(shape);
+  ops::multiply_into(o.y, o.x, o.w);
+  const at::Tensor first = o.y.clone();
+  const auto chosen = ops::gemm_record().at("algorithms").at(name).get<kernels::GemmAlgorithm>();
+  REQUIRE(ops::kept_gemm(kernels::gemm_machine(), name) == chosen);
+  const auto proposals = ops::gemm_proposals(shape, 24);
+  REQUIRE(std::find(proposals.begin(), proposals.end(), chosen) != proposals.end());
+
+  // As another process would: nothing in memory, another algorithm in the file.
+  auto record = ops::gemm_record();
+  record["algorithms"] = nlohmann::json::object();
+  const auto& other = proposals.front() == chosen ? proposals.back() : proposals.front();
+  ops::keep_gemm(kernels::gemm_machine(), name, other);
+  ops::use_gemm_record(record);
+  REQUIRE(ops::chosen_gemm(shape) == other);
+  ops::keep_gemm(kernels::gemm_machine(), name, chosen);
+  ops::use_gemm_record(record);
+  ops::multiply_into(o.y, o.x, o.w);
+  REQUIRE(same_bits(o.y, first));
+  require_products(o);
+  ::unsetenv("XDG_CACHE_HOME");
 }
 
 TEST_CASE("linear on CUDA: a checkpoint's algorithms are taken, those of another machine are not",
