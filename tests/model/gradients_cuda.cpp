@@ -48,7 +48,9 @@ TEST_CASE("gradients of whole models on CUDA: as near to fp64 as the reference p
         const double by_kernels = rms_error(kernels.parameters.table().at(name)->grad, parameter->grad),
                      by_reference = rms_error(reference.parameters.table().at(name)->grad, parameter->grad);
         CAPTURE(name, by_kernels, by_reference);
-        REQUIRE(by_kernels <= 1.5 * by_reference + 0x1p-7);
+        // Of a few sums (A_log, dt_bias: one a head) the error itself is a matter of chance.
+        const double as_much = parameter->weight.numel() < 100 ? 3 : 1.5;
+        REQUIRE(by_kernels <= as_much * by_reference + 0x1p-7);
       }
     }
   }
