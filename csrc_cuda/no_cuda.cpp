@@ -1,6 +1,7 @@
 // Every launcher of the kernels, for builds without CUDA: same symbols, one message.
 #include "core/check.h"
 #include "csrc_cuda/adamw/params.h"
+#include "csrc_cuda/attention/cache_fill_params.h"
 #include "csrc_cuda/attention/params.h"
 #include "csrc_cuda/attention/step_params.h"
 #include "csrc_cuda/causal_conv1d/params.h"
@@ -72,6 +73,7 @@ void make_attention_tables(const AttentionTablesParams&, CUstream_st*) { no_cuda
 void attention_forward(const AttentionForwardParams&, CUstream_st*) { no_cuda("attention_forward"); }
 void attention_backward(const AttentionBackwardParams&, CUstream_st*) { no_cuda("attention_backward"); }
 void attention_step(const AttentionStepParams&, CUstream_st*) { no_cuda("attention_step"); }
+void cache_fill(const CacheFillParams&, CUstream_st*) { no_cuda("cache_fill"); }
 
 bool ssd_has_kernels() { return false; }
 void ssd_carry(const SsdCarryParams&, CUstream_st*) { no_cuda("ssd_carry"); }

@@ -1,5 +1,6 @@
 // Attention mixer: packed Q, K, V projection, optional RMSNorm on Q and K, attention with RoPE, output
 // projection.
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 
@@ -40,9 +41,15 @@ class AttentionMixer : public Mixer {
     return ops::linear(out, o_proj_);
   }
 
-  at::Tensor prefill(const at::Tensor& packed_btw, const Prompts& prompts, MixerCache& cache) const override {
+  at::Tensor prefill(const at::Tensor& packed_btw, const Prompts& prompts, MixerCache& cache,
+                     bool last_only) const override {
     auto& heads = static_cast<KeyValueCache&>(cache).heads;
-    const auto out = ops::attention_prefill(dims_, norm_qk(packed_btw), rope_, prompts.documents, heads);
+    const at::Tensor normed = norm_qk(packed_btw);
+    if (!last_only)
+      return ops::linear(ops::attention_prefill(dims_, normed, rope_, prompts.documents, heads), o_proj_);
+    ops::fill_attention_cache(dims_, normed, rope_, prompts.documents, heads);
+    const auto out =
+        ops::attention_step(dims_, last_tokens(prompts, normed), rope_, heads, prompts.lengths_b - 1);
     return ops::linear(out, o_proj_);
   }
 

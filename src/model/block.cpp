@@ -31,9 +31,10 @@ ops::Residual Block::forward(const ops::Residual& in, const ops::Documents& docu
 
 ops::Residual Block::prefill(const ops::Residual& in, const Prompts& prompts, MixerCache& cache,
                              bool last_only) const {
-  auto out =
-      mixed(in, [&](const at::Tensor& packed_btw) { return mixer_->prefill(packed_btw, prompts, cache); });
-  if (last_only) out = {{last_tokens(prompts, out.stream.x), out.stream.r}, last_tokens(prompts, out.branch)};
+  auto out = mixed(in, [&](const at::Tensor& packed_btw) {
+    return mixer_->prefill(packed_btw, prompts, cache, last_only);
+  });
+  if (last_only) out.stream.x = last_tokens(prompts, out.stream.x);
   return finish(out);
 }
 

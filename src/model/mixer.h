@@ -34,11 +34,13 @@ class Mixer {
   // packed_btw [B, T, W] → [B, T, D]; tokens see only their own document.
   virtual at::Tensor forward(const at::Tensor& packed_btw, const ops::Documents& documents) const = 0;
 
-  // Decoding, without gradients. The cache's tensors keep their memory, so that a captured step can be
-  // replayed. A prompt's tokens in one pass: forward(), and what the cache has to hold after each row's last
-  // token.
-  virtual at::Tensor prefill(const at::Tensor& packed_btw, const Prompts& prompts,
-                             MixerCache& cache) const = 0;
+  // Decoding, without gradients; the cache's tensors keep their memory, so that a captured step can be
+  // replayed.
+  //
+  // A prompt's tokens in one pass: forward(), and what the cache has to hold after each row's last token.
+  // `last_only`: that of each prompt's last token alone, [B, D].
+  virtual at::Tensor prefill(const at::Tensor& packed_btw, const Prompts& prompts, MixerCache& cache,
+                             bool last_only) const = 0;
   // One token a row, at positions_b [B]: packed_bw [B, W] → [B, D].
   virtual at::Tensor step(const at::Tensor& packed_bw, const at::Tensor& positions_b,
                           MixerCache& cache) const = 0;

@@ -55,7 +55,8 @@ class SsdMixer : public Mixer {
     return project_out(y, z_bti);
   }
 
-  at::Tensor prefill(const at::Tensor& packed_btw, const Prompts& prompts, MixerCache& cache) const override {
+  at::Tensor prefill(const at::Tensor& packed_btw, const Prompts& prompts, MixerCache& cache,
+                     bool last_only) const override {
     auto& own = static_cast<SsdCache&>(cache);
     auto [scan_input, z_bti] = split(packed_btw);
     if (conv_weight_) {
@@ -72,7 +73,8 @@ class SsdMixer : public Mixer {
     }
     const auto result = ops::ssd(dims_, scan_input, a_log_, dt_bias_, d_skip_, rope_, prompts.documents);
     own.state_bhpn.copy_(result.final_state_bhpn);
-    return project_out(result.y_btw, z_bti);
+    if (!last_only) return project_out(result.y_btw, z_bti);
+    return project_out(last_tokens(prompts, result.y_btw), gate_norm_ ? last_tokens(prompts, z_bti) : z_bti);
   }
 
   at::Tensor step(const at::Tensor& packed_bw, const at::Tensor& positions_b,

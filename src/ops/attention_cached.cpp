@@ -5,10 +5,9 @@
 #include <c10/core/DeviceGuard.h>
 
 #include "core/check.h"
+#include "csrc_cuda/attention/cache_fill_params.h"
 #include "csrc_cuda/attention/step_params.h"
-#include "ops/attention_flash.h"
 #include "ops/attention_heads.h"
-#include "ops/attention_kernel.h"
 #include "ops/check_tensor.h"
 #include "ops/cuda_stream.h"
 #include "ops/kernel_arguments.h"
@@ -27,10 +26,50 @@ void check_cache(const AttentionDims& d, const at::Tensor& packed, const Attenti
   }
 }
 
-// k, v [B, T, G, P] to the first T places.
-void fill(AttentionCache& cache, const at::Tensor& k_btgp, const at::Tensor& v_btgp) {
-  cache.k_bgsp.narrow(2, 0, k_btgp.size(1)).copy_(k_btgp.transpose(1, 2));
-  cache.v_bgsp.narrow(2, 0, v_btgp.size(1)).copy_(v_btgp.transpose(1, 2));
+bool has_kernels(const AttentionDims& d, const at::Tensor& packed) {
+  return d.path == AttentionPath::automatic && packed.is_cuda() && packed.scalar_type() == at::kBFloat16 &&
+         (d.head_dim == 64 || d.head_dim == 128);
+}
+
+// A table as the kernels read it.
+void check_table(const RopeTable& rope, const at::Tensor& packed) {
+  for (const at::Tensor& table : {rope.cos, rope.sin}) {
+    expect_dtype("attention rope table", table, at::kFloat);
+    expect_device("attention rope table", table, packed.device());
+    expect(table.is_contiguous(),
+           concat("attention rope table: expected contiguous, got strides ", table.strides()));
+  }
+}
+
+void fill_by_kernel(const AttentionDims& d, const at::Tensor& packed_btw, const RopeTable* rope,
+                    AttentionCache& cache) {
+  const c10::DeviceGuard guard(packed_btw.device());
+  const at::Tensor rows = vector_rows(packed_btw);
+  kernels::CacheFillParams p{};
+  p.batch = packed_btw.size(0);
+  p.tokens = packed_btw.size(1);
+  p.capacity = cache.k_bgsp.size(2);
+  p.kv_heads = static_cast<int>(d.num_kv_heads);
+  p.width = static_cast<int>(d.head_dim);
+  p.packed_keys = rows.narrow(1, d.num_heads * d.head_dim, d.head_dim).const_data_ptr();
+  p.packed_row_stride = rows.stride(0);
+  if (rope) {
+    check_table(*rope, packed_btw);
+    p.rope_cos = rope->cos.const_data_ptr<float>();
+    p.rope_sin = rope->sin.const_data_ptr<float>();
+  }
+  p.keys = cache.k_bgsp.mutable_data_ptr();
+  p.values = cache.v_bgsp.mutable_data_ptr();
+  kernels::cache_fill(p, current_stream(packed_btw));
+}
+
+// K, rotated where `rope` is given, and V of every token to the first T places.
+void fill(const AttentionDims& d, const at::Tensor& packed_btw, const RopeTable* rope,
+          const Documents& documents, AttentionCache& cache) {
+  if (has_kernels(d, packed_btw)) return fill_by_kernel(d, packed_btw, rope, cache);
+  const AttentionHeads x = rotated_heads(d, packed_btw, rope, documents.positions);
+  cache.k_bgsp.narrow(2, 0, documents.seq_len).copy_(x.k_bsgp.transpose(1, 2));
+  cache.v_bgsp.narrow(2, 0, documents.seq_len).copy_(x.v_bsgp.transpose(1, 2));
 }
 
 // k, v [B, G, P] to each row's place.
@@ -50,11 +89,6 @@ void check_positions(const at::Tensor& positions_b, const AttentionCache& cache)
          concat("attention_step: positions ", first, " to ", last, " lie outside the cache of ", capacity));
 }
 
-bool has_step_kernel(const AttentionDims& d, const at::Tensor& packed_bw) {
-  return d.path == AttentionPath::automatic && packed_bw.is_cuda() &&
-         packed_bw.scalar_type() == at::kBFloat16 && (d.head_dim == 64 || d.head_dim == 128);
-}
-
 at::Tensor step_by_kernel(const AttentionDims& d, const at::Tensor& packed_bw, const RopeTable* rope,
                           AttentionCache& cache, const at::Tensor& positions_b) {
   const c10::DeviceGuard guard(packed_bw.device());
@@ -70,12 +104,7 @@ at::Tensor step_by_kernel(const AttentionDims& d, const at::Tensor& packed_bw, c
   p.packed = packed.const_data_ptr();
   p.packed_row_stride = packed.stride(0);
   if (rope) {
-    for (const at::Tensor& table : {rope->cos, rope->sin}) {
-      expect_dtype("attention_step rope table", table, at::kFloat);
-      expect_device("attention_step rope table", table, packed.device());
-      expect(table.is_contiguous(),
-             concat("attention_step rope table: expected contiguous, got strides ", table.strides()));
-    }
+    check_table(*rope, packed);
     p.rope_cos = rope->cos.const_data_ptr<float>();
     p.rope_sin = rope->sin.const_data_ptr<float>();
     p.rope_rows = rope->cos.size(0);
@@ -93,28 +122,23 @@ at::Tensor step_by_kernel(const AttentionDims& d, const at::Tensor& packed_bw, c
 
 }  // namespace
 
+void fill_attention_cache(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
+                          const Documents& documents, AttentionCache& cache) {
+  const at::NoGradGuard no_grad;
+  expect_shape("attention cache's packed", packed_btw, {documents.batch, documents.seq_len, -1});
+  check_attention_arguments(dims, packed_btw, rope);
+  check_cache(dims, packed_btw, cache);
+  expect(documents.seq_len <= cache.k_bgsp.size(2),
+         concat("attention cache: ", documents.seq_len, " tokens exceed its capacity of ",
+                cache.k_bgsp.size(2)));
+  fill(dims, packed_btw, rope, documents, cache);
+}
+
 at::Tensor attention_prefill(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
                              const Documents& documents, AttentionCache& cache) {
   const at::NoGradGuard no_grad;
-  expect_shape("attention_prefill packed", packed_btw, {documents.batch, documents.seq_len, -1});
-  check_attention_arguments(dims, packed_btw, rope);
-  check_cache(dims, packed_btw, cache);
-  expect(
-      documents.seq_len <= cache.k_bgsp.size(2),
-      concat("attention_prefill: ", documents.seq_len, " tokens exceed the cache of ", cache.k_bgsp.size(2)));
-  if (!why_no_attention_kernel(dims, packed_btw.device(), packed_btw.scalar_type())) {
-    const at::Tensor own_btw = attention_writable(packed_btw);
-    const at::Tensor out = attention_kernel(dims, own_btw, rope, documents, /*deterministic=*/false);
-    const AttentionHeads x = heads_of(dims, query_key_heads(dims, own_btw), value_heads(dims, own_btw));
-    fill(cache, x.k_bsgp, x.v_bsgp);
-    return out;
-  }
-  const AttentionHeads x = rotated_heads(dims, packed_btw, rope, documents.positions);
-  fill(cache, x.k_bsgp, x.v_bsgp);
-  const bool flash = flash_attention_fits(packed_btw.device(), packed_btw.scalar_type(), dims.head_dim);
-  const at::Tensor out =
-      flash ? flash_attention_fwd(x, documents).out_bthp : reference::attention_fwd(x, documents.ids);
-  return out.flatten(2);
+  fill_attention_cache(dims, packed_btw, rope, documents, cache);  // first: attention may rotate in packed
+  return attention(dims, packed_btw, rope, documents, /*deterministic=*/false);
 }
 
 at::Tensor attention_step(const AttentionDims& dims, const at::Tensor& packed_bw, const RopeTable* rope,
@@ -127,7 +151,7 @@ at::Tensor attention_step(const AttentionDims& dims, const at::Tensor& packed_bw
   expect_dtype("attention_step positions", positions_b, at::kLong);
   expect_device("attention_step positions", positions_b, packed_bw.device());
   check_positions(positions_b, cache);
-  if (has_step_kernel(dims, packed_bw)) return step_by_kernel(dims, packed_bw, rope, cache, positions_b);
+  if (has_kernels(dims, packed_bw)) return step_by_kernel(dims, packed_bw, rope, cache, positions_b);
   const AttentionHeads x = rotated_heads(dims, packed_bw.unsqueeze(1), rope, positions_b.unsqueeze(1));
   put(cache, x, positions_b);
   return reference::attention_step(x.q_bthp.squeeze(1), cache.k_bgsp, cache.v_bgsp, positions_b).flatten(1);

@@ -16,6 +16,10 @@ struct AttentionCache {
   at::Tensor v_bgsp;
 };
 
+// Keys and values of rows of one document each, from position 0, to the cache's first T places.
+void fill_attention_cache(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
+                          const Documents& documents, AttentionCache& cache);
+
 // attention() over rows of one document each, whose keys and values fill the cache's first T places. As
 // there, a GPU may take packed's memory for rotated values.
 at::Tensor attention_prefill(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,

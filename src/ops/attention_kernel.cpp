@@ -170,6 +170,17 @@ struct AttentionKernel : torch::autograd::Function<AttentionKernel> {
   }
 };
 
+// Rows without gaps that begin at multiples of 16 bytes, in memory that nobody else reads again.
+at::Tensor writable(const at::Tensor& packed_btw) {
+  const bool aligned = packed_btw.is_contiguous() && packed_btw.size(2) % 8 == 0 &&
+                       reinterpret_cast<uintptr_t>(packed_btw.const_data_ptr()) % 16 == 0;
+  const bool leaf = packed_btw.is_leaf() && packed_btw.requires_grad();
+  if (aligned && !leaf) return packed_btw;
+  const int64_t missing = (8 - packed_btw.size(2) % 8) % 8;
+  if (missing == 0) return packed_btw.clone(at::MemoryFormat::Contiguous);
+  return at::constant_pad_nd(packed_btw, {0, missing});
+}
+
 void expect_contiguous(const char* what, const at::Tensor& x, at::ScalarType dtype, at::Device device) {
   expect(x.device() == device && x.scalar_type() == dtype && x.is_contiguous(),
          concat("attention ", what, ": expected contiguous ", dtype, " on ", device, ", got ",
@@ -193,16 +204,6 @@ const char* why_no_attention_kernel(const AttentionDims& dims, at::ScalarType dt
   return nullptr;
 }
 
-at::Tensor attention_writable(const at::Tensor& packed_btw) {
-  const bool aligned = packed_btw.is_contiguous() && packed_btw.size(2) % 8 == 0 &&
-                       reinterpret_cast<uintptr_t>(packed_btw.const_data_ptr()) % 16 == 0;
-  const bool leaf = packed_btw.is_leaf() && packed_btw.requires_grad();
-  if (aligned && !leaf) return packed_btw;
-  const int64_t missing = (8 - packed_btw.size(2) % 8) % 8;
-  if (missing == 0) return packed_btw.clone(at::MemoryFormat::Contiguous);
-  return at::constant_pad_nd(packed_btw, {0, missing});
-}
-
 at::Tensor attention_kernel(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
                             const Documents& documents, bool deterministic) {
   const at::Device device = packed_btw.device();
@@ -221,7 +222,7 @@ at::Tensor attention_kernel(const AttentionDims& dims, const at::Tensor& packed_
   call->documents = documents;
   call->deterministic = deterministic;
 
-  const at::Tensor own_btw = attention_writable(packed_btw);
+  const at::Tensor own_btw = writable(packed_btw);
   // Whoever kept it for a backward pass of their own is told by autograd that it has changed.
   if (rope && !own_btw.is_inference()) torch::autograd::impl::bump_version(own_btw);
   if (!(c10::GradMode::is_enabled() && own_btw.requires_grad()))

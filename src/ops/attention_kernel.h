@@ -11,12 +11,9 @@ const char* why_no_attention_kernel(const AttentionDims& dims, at::Device device
 // The same for a GPU that need not be there, of that compute capability (90 is 9.0).
 const char* why_no_attention_kernel(const AttentionDims& dims, at::ScalarType dtype, int capability);
 
-// The tensor itself, or a copy where it must not be written to (a leaf of the graph) or can't be read by
-// cuDNN (gaps between rows).
-at::Tensor attention_writable(const at::Tensor& packed_btw);
-
-// ops/attention.h, arguments already checked. Rotates Q and K inside attention_writable(packed) and keeps it
-// for backward: the rotated heads take no memory of their own.
+// ops/attention.h, arguments already checked. Rotates Q and K inside `packed` and keeps it for backward: the
+// rotated heads take no memory of their own. A packed tensor that must not be written to (a leaf of the
+// graph) or can't be read by cuDNN (gaps between rows) is copied first.
 at::Tensor attention_kernel(const AttentionDims& dims, const at::Tensor& packed_btw, const RopeTable* rope,
                             const Documents& documents, bool deterministic);
 

@@ -85,6 +85,6 @@ TEST_CASE("attention_cached: records nothing and refuses tokens beyond the cache
   run.packed.set_requires_grad(true);
   REQUIRE(!run.prefill(7).requires_grad());
   run.cache = {run.cache.k_bgsp.narrow(2, 0, 5).contiguous(), run.cache.v_bgsp.narrow(2, 0, 5).contiguous()};
-  require_error([&] { run.prefill(7); }, "7 tokens exceed the cache of 5");
+  require_error([&] { run.prefill(7); }, "7 tokens exceed its capacity of 5");
   require_error([&] { run.step({0, 5}); }, "positions 0 to 5 lie outside the cache of 5");
 }

@@ -149,6 +149,34 @@ TEST_CASE("attention_step on CUDA: a replayed graph reads tokens and positions o
   REQUIRE(same_bits(cache.k_bgsp, plain.k_bgsp));
 }
 
+TEST_CASE("attention cache on CUDA: filled with rotated keys, places behind untouched", "[ops][cuda]") {
+  const auto [heads, groups, width] =
+      GENERATE(table<int64_t, int64_t, int64_t>({{1, 1, 128}, {4, 2, 64}, {6, 3, 128}}));
+  const int64_t tokens = GENERATE(1, 3, 31, 64, 257);
+  const bool rope = GENERATE(true, false);
+  CAPTURE(heads, groups, width, tokens, rope);
+  const ops::AttentionDims dims{heads, groups, width};
+  const at::Tensor values = f64_tensor({3, tokens, ops::attention_packed_columns(dims) + 8}, 11);
+  Guarded guarded;
+  const auto fill = [&](ops::AttentionPath path) {
+    const at::Tensor packed = values.to(kGpu, at::kBFloat16);
+    const ops::RopeTable table = rope_like(packed, tokens, width);
+    const auto options = packed.options();
+    ops::AttentionCache cache{guarded.make({3, groups, tokens + 5, width}, options).fill_(7),
+                              guarded.make({3, groups, tokens + 5, width}, options).fill_(7)};
+    ops::AttentionDims own = dims;
+    own.path = path;
+    ops::fill_attention_cache(own, packed, rope ? &table : nullptr,
+                              ops::one_document_per_row(3, tokens, kGpu), cache);
+    return cache;
+  };
+  const auto fast = fill(ops::AttentionPath::automatic), plain = fill(ops::AttentionPath::reference);
+  REQUIRE(guarded.intact());
+  REQUIRE(same_bits(fast.v_bgsp, plain.v_bgsp));
+  REQUIRE(max_abs_diff(fast.k_bgsp, plain.k_bgsp) <= (rope ? 0.0079 * max_abs(plain.k_bgsp) : 0));
+  REQUIRE(fast.k_bgsp.slice(2, tokens).eq(7).all().item<bool>());
+}
+
 TEST_CASE("attention_prefill on CUDA: loses no more than plain products and fills the cache", "[ops][cuda]") {
   const int64_t width = GENERATE(64, 128);
   const AttentionShape s{{4, 2, width}, 2, 133, {0, 133, 266}, true, 0};
