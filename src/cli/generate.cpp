@@ -216,8 +216,8 @@ void stream_one(Decoder& decoder, const Session& session, const Options& options
   std::cout << answer.finish() << '\n';
 }
 
-void print_batches(Decoder& decoder, const Session& session, const Options& options, Output output) {
-  const auto batch = static_cast<size_t>(options.batch_size);
+void print_batches(Decoder& decoder, const Session& session, const Options& options, Output output,
+                   size_t batch) {
   for (size_t first = 0; first < session.rows.size(); first += batch) {
     const size_t end = std::min(first + batch, session.rows.size());
     const std::vector<RowRequest> rows(session.rows.begin() + static_cast<std::ptrdiff_t>(first),
@@ -233,26 +233,34 @@ void print_batches(Decoder& decoder, const Session& session, const Options& opti
   }
 }
 
+// The decoder that all rows fit.
+DecoderOptions decoder_options(const Session& session, const Options& options) {
+  constexpr int64_t kPrefillTokens = int64_t{1} << 17;  // of a batch in one pass: bounds its memory
+  DecoderOptions out{.vocab_size = session.vocab_size, .sampling = options.sampling};
+  int64_t longest = 0;
+  for (const RowRequest& row : session.rows) {
+    out.max_new_tokens = std::max(out.max_new_tokens, row.max_new_tokens);
+    longest = std::max(longest, static_cast<int64_t>(row.decode.prompt.size()));
+  }
+  out.batch = std::min({options.batch_size, static_cast<int64_t>(session.rows.size()),
+                        std::max<int64_t>(kPrefillTokens / longest, 1)});
+  out.capacity = longest + out.max_new_tokens;  // short prompts may be drawn on beyond their limit
+  return out;
+}
+
 void generate(const Options& options) {
   check_options(options);
   const std::vector<Prompt> prompts = prompts_of(options);
   const Output output = output_of(options, prompts.size());
   Session session = open_session(options, prompts, output);
-  DecoderOptions decoding{.vocab_size = session.vocab_size, .sampling = options.sampling};
-  decoding.batch = std::min(options.batch_size, static_cast<int64_t>(session.rows.size()));
-  int64_t longest = 0;
-  for (const RowRequest& row : session.rows) {
-    decoding.max_new_tokens = std::max(decoding.max_new_tokens, row.max_new_tokens);
-    longest = std::max(longest, static_cast<int64_t>(row.decode.prompt.size()));
-  }
-  decoding.capacity = longest + decoding.max_new_tokens;  // short prompts may be drawn on beyond their limit
+  const DecoderOptions decoding = decoder_options(session, options);
   session.loaded.bind(decoding.capacity);
   log_info(concat("step ", session.loaded.step, " on ", session.loaded.device.name));
   Decoder decoder(*session.loaded.model, decoding);
   if (output == Output::text && session.rows.size() == 1)
     stream_one(decoder, session, options);
   else
-    print_batches(decoder, session, options, output);
+    print_batches(decoder, session, options, output, static_cast<size_t>(decoding.batch));
 }
 
 void add_prompt_options(CLI::App& command, Options& options) {
