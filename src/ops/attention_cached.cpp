@@ -55,6 +55,8 @@ void fill_by_kernel(const AttentionDims& d, const at::Tensor& packed_btw, const 
   p.packed_row_stride = rows.stride(0);
   if (rope) {
     check_table(*rope, packed_btw);
+    expect(rope->cos.size(0) >= p.tokens, concat("attention rope table: expected at least ", p.tokens,
+                                                 " positions, got ", rope->cos.size(0)));
     p.rope_cos = rope->cos.const_data_ptr<float>();
     p.rope_sin = rope->sin.const_data_ptr<float>();
   }
