@@ -14,6 +14,7 @@
 #include "model/recompute.h"
 #include "model/rope.h"
 #include "ops/embedding.h"
+#include "ops/gemm.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
 
@@ -139,6 +140,7 @@ DecodeState HybridModel::start_decoding(int64_t batch, int64_t capacity) const {
 
 at::Tensor HybridModel::prefill(const Prompts& prompts, DecodeState& state) const {
   const at::NoGradGuard no_grad;
+  const ops::NoGemmSearch no_search;
   ops::Residual stream{{ops::embedding(prompts.tokens_bt, embedding_), {}}, {}};
   for (size_t i = 0; i < blocks_.size(); ++i)
     stream = blocks_[i].prefill(stream, prompts, *state.caches[i], /*last_only=*/i + 1 == blocks_.size());

@@ -92,12 +92,17 @@ std::optional<GemmAlgorithm> known(const GemmProblem& problem) {
   return std::nullopt;
 }
 
+bool& searches() {
+  thread_local bool allowed = true;
+  return allowed;
+}
+
 // Times proposals on the operands of `params`, whose result is about to be written.
 std::optional<GemmAlgorithm> search(kernels::GemmParams params, CUstream_st* stream) {
   constexpr int kProposals = 24, kRepeats = 3;
   const GemmProblem& problem = params.problem;
   if (problem != dense_problem(problem.shape) || params.old != GemmResult::replaced ||
-      !worth_a_search(problem.shape))
+      !worth_a_search(problem.shape) || !searches())
     return std::nullopt;
   bool timed = true;
   const GemmAlgorithm best =
@@ -201,6 +206,9 @@ nlohmann::json to_json(const GemmMachine& m) {
 }
 
 }  // namespace
+
+NoGemmSearch::NoGemmSearch() : before_(std::exchange(searches(), false)) {}
+NoGemmSearch::~NoGemmSearch() { searches() = before_; }
 
 bool has_gemm(const at::Tensor& operand) {
   return operand.is_cuda() && operand.scalar_type() == at::kBFloat16;

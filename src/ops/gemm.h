@@ -20,6 +20,19 @@ bool has_gemm(const at::Tensor& operand);
 void gemm(kernels::GemmKind kind, const at::Tensor& result, const at::Tensor& left, const at::Tensor& right,
           kernels::GemmResult old = kernels::GemmResult::replaced);
 
+// While one lives, nothing is searched for this thread's products: for sizes that hardly come twice, such as
+// those of prompts.
+class NoGemmSearch {
+ public:
+  NoGemmSearch();
+  ~NoGemmSearch();
+  NoGemmSearch(const NoGemmSearch&) = delete;
+  NoGemmSearch& operator=(const NoGemmSearch&) = delete;
+
+ private:
+  bool before_;
+};
+
 // By another algorithm, for measurements.
 void gemm_by(const kernels::GemmAlgorithm& algorithm, kernels::GemmKind kind, const at::Tensor& result,
              const at::Tensor& left, const at::Tensor& right);
