@@ -89,7 +89,7 @@ __device__ float2 row_products(const Tile* tiles, const float (&d)[kCount]) {
 __device__ inline void write_rows(float* by_token, const SsdInputs& in, const SsdBlock& block, int chunk,
                                   float2 values) {
   if (lane_index() % 4 != 0) return;
-  const int token = chunk * kSsdChunk + accumulator_row();
+  const int token = chunk * kSsdChunk + accumulator_row_anew();
   const int at = static_cast<int>(block.row(in)) * in.tokens + token;
   if (token < in.tokens) by_token[at] = values.x;
   if (token + 8 < in.tokens) by_token[at + 8] = values.y;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "csrc_cuda/common/reduce.cuh"
+#include "csrc_cuda/sm90/mbarrier.cuh"
 #include "csrc_cuda/ssd/block.cuh"
 #include "csrc_cuda/ssd/chunk_scalars.cuh"
 
@@ -88,7 +89,7 @@ class FinishWarp {
       const int last[2] = {scalars_.last[lane()], scalars_.last[lane() + 32]};
       float da[2] = {t.pairs[0] + t.inter[0], t.pairs[1] + t.inter[1]};
       sum_later(da, last, lane());
-      float earlier[2] = {t.added[0], t.added[1]};
+      float earlier[2] = {t.added[0] * scalars_.dt[lane()], t.added[1] * scalars_.dt[lane() + 32]};
       incoming = through + sum_earlier(earlier, lane());
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
@@ -129,7 +130,7 @@ class FinishWarp {
     if (!inputs.inside[i]) return;
     const int token = chunk * kSsdChunk + lane() + 32 * i;
     const float x = warp_.pre_activation(inputs, i), rate = warp_.rate();
-    const float dtau = (t.direct[i] - rate * da) / (1.f + __expf(-x));
+    const float dtau = (t.added[i] + t.direct[i] - rate * da) / (1.f + __expf(-x));
     const int64_t row = int64_t{block_.b} * p_.in.tokens + token;
     const int column = (2 * p_.in.groups + p_.in.heads) * kSsdWidth + block_.h;
     static_cast<__nv_bfloat16*>(p_.d_packed)[row * p_.d_packed_columns + column] = __float2bfloat16_rn(dtau);
@@ -147,6 +148,7 @@ class FinishWarp {
 // Grid: H, B, kSsdSumParts.
 __global__ void __launch_bounds__(32 * kFinishWarps) ssd_backward_finish_kernel(const SsdBackwardParams p) {
   __shared__ ChunkScalars scalars[kFinishWarps];
+  sm90::wait_for_grid_before();
   __shared__ SsdSums of_warp[kFinishWarps];
   const int warp = static_cast<int>(threadIdx.x) / 32, part = static_cast<int>(blockIdx.z);
   const SsdBlock block(p.in, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x), 0);
@@ -172,6 +174,7 @@ __global__ void __launch_bounds__(32 * kFinishWarps) ssd_backward_finish_kernel(
 
 // Adds the sums over sequences to the parameters' gradients. Grid: H, 3; a warp each.
 __global__ void ssd_parameter_gradients_kernel(const SsdBackwardParams p) {
+  sm90::wait_for_grid_before();
   const int h = static_cast<int>(blockIdx.x), which = static_cast<int>(blockIdx.y);
   float* gradient = which == 0 ? p.d_a_log : which == 1 ? p.d_dt_bias : p.d_d_skip;
   if (!gradient) return;

@@ -18,9 +18,9 @@ __global__ void __launch_bounds__(kReverseThreads, 1)
   extern __shared__ __align__(1024) unsigned char memory[];
   auto& shared = *reinterpret_cast<SsdReverseShared*>(memory);
   if (threadIdx.x == 0) {
-    for (SsdStage& stage : shared.stage) stage.init(SsdReverseShared::kLoaderThreads, 1);
+    for (SsdStage& stage : shared.stage) stage.init(SsdReverseShared::kLoaderThreads, 4);
     for (sm90::Mbarrier& loaded : shared.values_loaded) loaded.init(1);
-    shared.pairs_ready.init(128);
+    shared.pairs_ready.init(256);
     shared.pairs_free.init(8);
     shared.gradient_read.init(8);
     shared.gradient_written.init(8);
@@ -34,12 +34,9 @@ __global__ void __launch_bounds__(kReverseThreads, 1)
     case 1:
       sm90::raise_registers<176>();
       return ReverseScan<false>(p, maps, SsdBlock::current(p.in), shared).run();
-    case 2:
-      sm90::lower_registers<80>();
-      return ReversePairs(p, SsdBlock::current(p.in), shared).run();
     default:
       sm90::lower_registers<80>();
-      return run_reverse_loaders(p, maps, SsdBlock::current(p.in), shared);
+      return ReverseHelper(p, SsdBlock::current(p.in), shared, static_cast<int>(threadIdx.x) - 256).run(maps);
   }
 }
 

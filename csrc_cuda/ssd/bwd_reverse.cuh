@@ -3,8 +3,8 @@
 //   W_ij = e^{s_i − s_j} (C Bᵀ)_ij         dS_ij = e^{s_i − s_j} Δ_j (dY Xᵀ)_ij
 //   dX = Δ ∘ (to_end ∘ (B Gᵀ) + Wᵀ dY)     dB = (to_end Δ) ∘ (X G) + dSᵀ C
 //   G ← e^{s_end} G + (e^s ∘ dY)ᵀ C
-// Warpgroups: "inputs" makes dX, "keys" makes dB, each keeps half of G's rows; "pairs" makes W and dS; one
-// loads.
+// Warpgroups: "inputs" makes dX, "keys" makes dB, each keeps half of G's rows; two "helpers" turn C and B
+// together, then make half of the columns of W and dS each.
 #pragma once
 
 #include "csrc_cuda/common/reduce.cuh"
@@ -15,17 +15,23 @@ namespace transxssm::kernels {
 
 inline constexpr int kReverseStages = 2;
 
+// Room for 16 rows of 32 columns, through which a warp turns accumulators into 16-byte pieces.
+inline constexpr int kStagingBytes = 1024;
+
 struct SsdReverseShared : SsdBackwardTiles<kReverseStages> {
-  static constexpr int kLoaderThreads = 128;
+  static constexpr int kLoaderThreads = 256;
   Tile gradient[2][2];   // rounded G: [column half][row half]
   Tile weights, scores;  // Wᵀ and dSᵀ, [64 j × 64 i]
   AngleTable angle_table[kStages];
   ScalarRing<kStages> scalars;
   RotationStep rotation_step;
-  SsdStage stage[kStages];  // free: the angle table is, through which dB leaves
+  SsdStage stage[kStages];                               // free: the angle table is, through which dB leaves
+  alignas(128) unsigned char leaving[4][kStagingBytes];  // dX on its way out, a warp's
   sm90::Mbarrier pairs_ready, pairs_free;
   sm90::Mbarrier gradient_read, gradient_written;  // by every warp of both carrying warpgroups
-  float gained[4][kSsdChunk], lost[kSsdChunk];     // by s: of each warp's rows, of each row
+  float gained[4][kSsdChunk];                      // of a helper's four warps, by i
+  float lost[2][kSsdChunk];                        // of each helper, by j
+  float2 diagonal[kSsdChunk];                      // of W ∘ dY Xᵀ and of dY Xᵀ
 
   template <class Rotation>
   __device__ void turn(Rotation& rotation, int i) {
@@ -35,23 +41,9 @@ struct SsdReverseShared : SsdBackwardTiles<kReverseStages> {
   }
 };
 
-enum ReverseBarrier { kInputsOnly = 1, kKeysOnly, kPairsOnly, kReverseLoaders };
+enum ReverseBarrier { kInputsOnly = 1, kKeysOnly, kHelpers };
 
 __device__ inline int reverse_chunk(const SsdBlock& block, int i) { return block.last_chunk - 1 - i; }
-
-// The loaders ask for the first chunks only; "inputs" asks for the others, as soon as their stage is free:
-// the loaders would have to turn a chunk first.
-__device__ inline void run_reverse_loaders(const SsdBackwardParams& p, const SsdBackwardMaps& maps,
-                                           const SsdBlock& block, SsdReverseShared& shared) {
-  // The order runs below 0 where reads are ahead of the last chunk: what they bring is not used.
-  const auto chunk_at = [&](int i) { return max(reverse_chunk(block, i), 0); };
-  const auto load = [&](int i, int stage) {
-    load_keys(p, maps, block, chunk_at(i), shared, stage);
-    load_values(p, maps, block, chunk_at(i), shared, stage);
-  };
-  run_loaders(p.in, block, static_cast<int>(threadIdx.x) % 128, kReverseLoaders, block.chunks(), shared,
-              chunk_at, load);
-}
 
 // Sums over rows of the warp's sixteen: value[2 k + e] belongs to column 8 k + accumulator_column() + e. Each
 // lane ends with the sum of one column, which is returned.
@@ -65,38 +57,54 @@ __device__ inline int scatter_column_sums(float (&value)[8]) {
       value[i] = kept + __shfl_xor_sync(~0u, sent, bit);
     }
   }
-  return lane_index() / 8 * 8 + accumulator_column() + lane_index() / 4 % 2;
+  const int lane = computed_anew(lane_index());
+  return lane / 8 * 8 + 2 * (lane % 4) + lane / 4 % 2;
 }
 
-// Makes Wᵀ and dSᵀ [64 j × 64 i] in two halves of the columns, which keeps registers few.
-class ReversePairs {
+// One of two warpgroups that turn C and B together, then make half of the columns i of Wᵀ and dSᵀ [64 j × 64
+// i] each.
+class ReverseHelper {
  public:
-  __device__ ReversePairs(const SsdBackwardParams& p, const SsdBlock& block, SsdReverseShared& shared)
-      : p_(p), block_(block), shared_(shared) {}
+  __device__ ReverseHelper(const SsdBackwardParams& p, const SsdBlock& block, SsdReverseShared& shared,
+                           int thread)
+      : p_(p), block_(block), shared_(shared), thread_(thread), half_(thread / 128) {}
 
-  __device__ void run() {
-    for (int i = 0; i < block_.chunks(); ++i) {
-      const int stage = i % kReverseStages, chunk = reverse_chunk(block_, i);
-      wait_for_tiles(shared_, i);
-      float lost[2] = {}, skip[2] = {};
-#pragma unroll 1
-      for (int half = 0; half < 2; ++half) make_half(half, stage, i, lost, skip);
-      sm90::fence_async_proxy();
-      shared_.pairs_ready.arrive();
-      if (p_.in.d_skip) {
-        sum_over_quad(skip);
-        write_rows(p_.skip, p_.in, block_, chunk, {skip[0], skip[1]});
+  // Asks for the first chunks' tiles; "keys" asks for the others, as soon as their stage is free: here it
+  // would take as long as a chunk's pairs.
+  __device__ void run(const SsdBackwardMaps& maps) {
+    if (thread_ == 0) {
+      for (int i = 0; i < min(kReverseStages, block_.chunks()); ++i) {
+        load_keys(p_, maps, block_, reverse_chunk(block_, i), shared_, i);
+        load_values(p_, maps, block_, reverse_chunk(block_, i), shared_, i);
       }
-      write_sums(lost, chunk);
+    }
+    if (has_later_rows_only()) clear_unreached();
+    if (thread_ / 32 == kScalarWarp) compute_scalars(0);
+    __syncwarp();
+    Rotation<256> rotation(p_.in, block_.b, thread_, shared_.rotation_step, kHelpers);
+    rotation.prepare(reverse_chunk(block_, 0) * kSsdChunk);
+    for (int i = 0; i < block_.chunks(); ++i) {
+      const int stage = i % kReverseStages;
+      shared_.stage[stage].loaded.wait(i / kReverseStages % 2);
+      shared_.turn(rotation, i);
+      sm90::fence_async_proxy();
+      shared_.stage[stage].rotated.arrive();
+      make_pairs(i);
+      rotation.prepare(max(reverse_chunk(block_, i + 1), 0) * kSsdChunk);  // read while the sums are written
+      write_sums(shared_.scalars[i], reverse_chunk(block_, i));
     }
   }
 
  private:
-  static constexpr int kHalf = kSsdChunk / 2;
+  static constexpr int kHalf = kSsdChunk / 2, kScalarWarp = 2;
 
-  // lost: what s_j of this thread's rows j loses. skip: x_j·dy_j, in one lane of each row.
-  __device__ void make_half(int half, int stage, int i, float (&lost)[2], float (&skip)[2]) {
-    const int rows = half * kHalf * sm90::kRowBytes;
+  // No row j ≥ 32 reaches a column i < 32: those warps compute the next chunk's scalars instead.
+  __device__ bool has_later_rows_only() const { return half_ == 0 && warp_in_group() >= 2; }
+
+  __device__ void make_pairs(int i) {
+    const int stage = i % kReverseStages, first_column = computed_anew(half_ * kHalf);
+    const int rows = first_column * sm90::kRowBytes;
+    wait_for_tiles(shared_, i);
     float products[16], scores[16];
     sm90::wgmma_fence();
     sm90::multiply<8, sm90::Major::contraction, sm90::Major::contraction>(
@@ -105,19 +113,42 @@ class ReversePairs {
         scores, sm90::Rows64{shared_.x[stage]}, sm90::Rows64{shared_.dy[stage]->bytes + rows}, false);
     sm90::wgmma_commit();
     sm90::wgmma_wait<0>();
-    weigh(products, scores, half * kHalf, shared_.scalars[i], lost, skip);
-    if (half == 0 && i > 0) shared_.pairs_free.wait((i - 1) % 2);
-    store_rounded<1>(products, &shared_.weights, half * kHalf);
-    store_rounded<1>(scores, &shared_.scores, half * kHalf);
+    if (has_later_rows_only()) {
+      if (thread_ / 32 == kScalarWarp && i + 1 < block_.chunks()) compute_scalars(i + 1);
+    } else {
+      weigh(products, scores, shared_.scalars[i], first_column);
+      if (i > 0) shared_.pairs_free.wait((i - 1) % 2);
+      store_rounded<1>(products, &shared_.weights, first_column);
+      store_rounded<1>(scores, &shared_.scores, first_column);
+      sm90::fence_async_proxy();
+    }
+    shared_.pairs_ready.arrive();
   }
 
-  // Products B Cᵀ and X dYᵀ, columns i from first_column on → Wᵀ and dSᵀ in place.
-  __device__ void weigh(float (&products)[16], float (&scores)[16], int first_column,
-                        const ChunkScalars& scalars, float (&lost)[2], float (&skip)[2]) {
-    const int row = accumulator_row();
+  // Chunk i − 1 has been loaded, so nobody reads those of chunk i − 3 and before.
+  __device__ void compute_scalars(int i) {
+    const ScalarWarp scalars(p_.in, block_.b, block_.h);
+    scalars.compute(scalars.load(reverse_chunk(block_, i)), shared_.scalars[i]);
+  }
+
+  // What those warps would write for every chunk.
+  __device__ void clear_unreached() {
+    const float nothing[16] = {};
+    store_rounded<1>(nothing, &shared_.weights);
+    store_rounded<1>(nothing, &shared_.scores);
+    sm90::fence_async_proxy();
+    shared_.gained[warp_in_group()][lane_index()] = 0;
+    shared_.lost[0][kHalf + 16 * (warp_in_group() - 2) + lane_index() % 16] = 0;
+  }
+
+  // Products B Cᵀ and X dYᵀ → Wᵀ and dSᵀ in place. Leaves in shared memory, with W ∘ dY Xᵀ, what s_i of its
+  // columns gain and, without Δ_j, what s_j of its rows loses.
+  __device__ void weigh(float (&products)[16], float (&scores)[16], const ChunkScalars& scalars,
+                        int first_column) {
+    const int row = accumulator_row_anew();
     const float s_j[2] = {scalars.s[row], scalars.s[row + 8]}, dt[2] = {scalars.dt[row], scalars.dt[row + 8]};
     const int last[2] = {scalars.last[row], scalars.last[row + 8]};
-    float gained[8] = {};  // by s_i of this thread's columns
+    float gained[8] = {}, lost[2] = {};
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       const int column = first_column + 8 * k + accumulator_column();
@@ -127,38 +158,42 @@ class ReversePairs {
         const int j = row + 8 * (e / 2), i = column + e % 2;
         const float decay = pair_decay(e % 2 ? s_i.y : s_i.x, s_j[e / 2], i, j, last[e / 2]);
         float &w = products[4 * k + e], &ds = scores[4 * k + e];
-        if (i == j) skip[e / 2] = ds;
-        ds *= decay * dt[e / 2];
-        // The diagonal has no decay. It would cancel, but swamp the rest where the decay is steep.
-        const float through_decay = i == j ? 0.f : w * ds;
         w *= decay;
-        gained[2 * k + e % 2] += through_decay;
+        // The diagonal has no decay. It would cancel, but swamp the rest where the decay is steep.
+        const float through = w * ds, through_decay = i == j ? 0.f : through;
+        if (i == j) shared_.diagonal[j] = {through, ds};
+        ds *= decay * dt[e / 2];
+        gained[2 * k + e % 2] += through_decay * dt[e / 2];
         lost[e / 2] += through_decay;
       }
     }
     const int column = scatter_column_sums(gained);
     shared_.gained[warp_in_group()][first_column + column] = gained[0];
+    sum_over_quad(lost);
+    if (lane_index() % 4 != 0) return;
+    shared_.lost[half_][row] = lost[0];
+    shared_.lost[half_][row + 8] = lost[1];
   }
 
-  __device__ void write_sums(float (&lost)[2], int chunk) {
-    sum_over_quad(lost);
-    if (lane_index() % 4 == 0) {
-      shared_.lost[accumulator_row()] = lost[0];
-      shared_.lost[accumulator_row() + 8] = lost[1];
-    }
-    sm90::named_barrier_sync(kPairsOnly, 128);
-    const int t = static_cast<int>(threadIdx.x) % 128, token = chunk * kSsdChunk + t;
-    if (t < kSsdChunk && token < p_.in.tokens) {
-      float total = -shared_.lost[t];
+  __device__ void write_sums(const ChunkScalars& scalars, int chunk) {
+    sm90::named_barrier_sync(kHelpers, 256);
+    const int t = thread_of_group_anew(), token = chunk * kSsdChunk + t;
+    if (half_ == 0 && t < kSsdChunk && token < p_.in.tokens) {
+      const float lost = shared_.lost[0][t] + shared_.lost[1][t];
+      float total = -scalars.dt[t] * lost;
       for (const auto& of_warp : shared_.gained) total += of_warp[t];
-      p_.pairs[block_.row(p_.in) * p_.in.tokens + token] = total;
+      const int64_t at = block_.row(p_.in) * p_.in.tokens + token;
+      p_.pairs[at] = total;
+      p_.direct[at] = lost + shared_.diagonal[t].x;
+      if (p_.in.d_skip) p_.skip[at] = shared_.diagonal[t].y;
     }
-    sm90::named_barrier_sync(kPairsOnly, 128);  // before the next chunk's sums
+    sm90::named_barrier_sync(kHelpers, 256);  // before the next chunk's sums
   }
 
   const SsdBackwardParams& p_;
   const SsdBlock block_;
   SsdReverseShared& shared_;
+  const int thread_, half_;
 };
 
 // "inputs" (kInputs) or "keys": one of the two gradients and half of G.
@@ -172,47 +207,59 @@ class ReverseScan {
   __device__ void run() {
     float gradient[64];  // rows [64 kHalf, 64 kHalf + 64) of G
     load_gradient(gradient);
-    if (is_first_of_anchor(block_.last_chunk - 1)) write_anchor(gradient, block_.last_chunk - 1);
+    if (is_first_of_anchor(block_.last_chunk - 1)) {
+      uint32_t saved[kSavedAtOnce];
+      read_saved(saved, block_.last_chunk - 1, 0);
+      float sum = products(saved, gradient, 0);
+      read_saved(saved, block_.last_chunk - 1, 1);
+      write_anchor(sum + products(saved, gradient, 1), block_.last_chunk - 1);
+    }
     publish(gradient);
     for (int i = 0; i < block_.chunks(); ++i) {
       const int stage = i % kReverseStages, chunk = reverse_chunk(block_, i);
       wait_for_tiles(shared_, i);
       const ChunkScalars& scalars = shared_.scalars[i];
       if (is_first_of_anchor(chunk - 2)) prefetch_anchor(chunk - 2);
+      const bool anchor = is_first_of_anchor(chunk - 1);
+      uint32_t saved[kSavedAtOnce];
+      float anchored = 0;
+      if (anchor) read_saved(saved, chunk - 1, 0);
       add_outputs(gradient, scalars, stage);
-      if (!kInputs && i > 0 && stores()) release_table(1 - stage);
-      __syncwarp();
+      if (anchor) {
+        anchored = products(saved, gradient, 0);
+        read_saved(saved, chunk - 1, 1);
+      }
       shared_.gradient_written.wait(i % 2);
       float d[64];
       multiply_by_gradient(d, stage);
+      if (anchor) write_anchor(anchored + products(saved, gradient, 1), chunk - 1);
       sm90::wgmma_wait<0>();
       arrive(shared_.gradient_read);
       weigh_later(d, scalars, stage, chunk);
-      if (is_first_of_anchor(chunk - 1)) write_anchor(gradient, chunk - 1);  // while the pairs are made
       shared_.pairs_ready.wait(i % 2);
       multiply_by_pairs(d, stage);
       shared_.gradient_read.wait(i % 2);  // everyone's, of the old copy
       publish(gradient);
       sm90::wgmma_wait<0>();
+      if constexpr (kInputs) finish_inputs(d, scalars, stage);
       arrive(shared_.pairs_free);
-      if (kInputs && stores() && i + kReverseStages < block_.chunks()) {
-        shared_.pairs_free.wait(i % 2);
-        load_keys(p_, maps_, block_, reverse_chunk(block_, i + kReverseStages), shared_, stage);
+      if (!kInputs && i + kReverseStages < block_.chunks()) load_next(i);
+      if constexpr (kInputs) {
+        store(d, shared_.leaving[warp_in_group()], chunk);
+      } else {
+        if (p_.in.rope_cos) shared_.angle_table[stage].turn_back(d);
+        __syncwarp();  // a warp turns back by the angles of its own rows
+        store(d, shared_.angle_table[stage].bytes + 16 * AngleTable::kRowBytes * warp_in_group(), chunk);
+        arrive(shared_.stage[stage].free);
       }
-      __syncwarp();
-      if constexpr (kInputs)
-        finish_inputs(d, scalars, stage, chunk);
-      else if (p_.in.rope_cos)
-        shared_.angle_table[stage].turn_back(d);
-      store(d, stage, i);
     }
     if (block_.segment == 0 && p_.d_initial_state)
       write_state(gradient, p_.d_initial_state, block_.row(p_.in), 64 * kHalf);
-    if (stores()) sm90::wait_stores_read();
   }
 
  private:
   static constexpr int kHalf = kInputs ? 0 : 1;
+  static constexpr int kSavedAtOnce = 16;
 
   __device__ static bool stores() { return threadIdx.x % 128 == 0; }
   __device__ static void sync_own() { sm90::named_barrier_sync(kInputs ? kInputsOnly : kKeysOnly, 128); }
@@ -276,57 +323,80 @@ class ReverseScan {
 
   // Weighs what comes through the state after the chunk.
   __device__ void weigh_later(float (&d)[64], const ChunkScalars& scalars, int stage, int chunk) {
-    const int row = accumulator_row();
+    const int row = accumulator_row_anew();
     if constexpr (kInputs) {
       scale_rows(d, scalars.to_end[row], scalars.to_end[row + 8]);
-      const float2 products = row_products(shared_.x[stage], d);
-      write_rows(p_.added, p_.in, block_, chunk,
-                 {products.x * scalars.dt[row], products.y * scalars.dt[row + 8]});
+      write_rows(p_.added, p_.in, block_, chunk, row_products(shared_.x[stage], d));
     } else {
       scale_rows(d, scalars.added[row], scalars.added[row + 8]);
     }
   }
 
-  // d: gradient of Δ X. → dX, and Δ's own share.
-  __device__ void finish_inputs(float (&d)[64], const ChunkScalars& scalars, int stage, int chunk) {
-    const int row = accumulator_row();
-    write_rows(p_.direct, p_.in, block_, chunk, row_products(shared_.x[stage], d));
+  // d: gradient of Δ X. → dX.
+  __device__ void finish_inputs(float (&d)[64], const ChunkScalars& scalars, int stage) {
+    const int row = accumulator_row_anew();
     scale_rows(d, scalars.dt[row], scalars.dt[row + 8]);
     if (!p_.in.d_skip) return;
     const float skip = p_.in.d_skip[block_.h];
     for_each_value<1, 64>(shared_.dy[stage], [&](int element, float value) { d[element] += skip * value; });
   }
 
-  // dX by way of X's tiles, which nobody reads any more; dB by way of its angles, which keep no copy waiting.
-  __device__ void store(const float (&d)[64], int stage, int i) {
-    static_assert(sizeof(AngleTable) == 2 * sizeof(Tile));
-    Tile* staging = kInputs ? shared_.x[stage] : reinterpret_cast<Tile*>(shared_.angle_table[stage].bytes);
-    if constexpr (kInputs)
-      __syncwarp();  // what a warp overwrites, only it has read
-    else
-      sync_own();
-    store_rounded<1>(d, staging);
-    sm90::fence_async_proxy();
-    sync_own();
-    if (stores()) {
-      const CUtensorMap& map = kInputs ? maps_.d_packed : maps_.d_b;
-      const int column = kInputs ? block_.x_column(p_.in) : d_b_column(p_, block_);
-      const int row = reverse_chunk(block_, i) * kSsdChunk;
-      for (int half = 0; half < 2; ++half)
-        sm90::store_tile(&map, &staging[half], column + 64 * half, row, block_.b);
-      sm90::commit_stores();
-      if (kInputs && i + kReverseStages < block_.chunks()) {
-        sm90::wait_stores_read();
-        load_values(p_, maps_, block_, reverse_chunk(block_, i + kReverseStages), shared_, stage);
-      }
+  // Asks for the tiles that come in place of the i-th chunk's, once nobody reads those: each warp for one
+  // matrix, since queueing a copy takes a thread some two hundred cycles.
+  __device__ void load_next(int i) {
+    if (lane_index() == 0) {
+      shared_.pairs_free.wait(i % 2);
+      const int stage = i % kReverseStages, row = reverse_chunk(block_, i + kReverseStages) * kSsdChunk;
+      const int matrix = warp_in_group();
+      sm90::Mbarrier& loaded = matrix < 2 ? shared_.stage[stage].loaded : shared_.values_loaded[stage];
+      if (matrix % 2 == 0) loaded.arrive_expecting(4 * sizeof(Tile));
+      Tile* const keys = matrix == 0 ? shared_.c[stage] : shared_.b[stage];
+      Tile* const values = matrix == 2 ? shared_.x[stage] : shared_.dy[stage];
+      const int key_column = matrix == 0 ? block_.c_column() : block_.b_column(p_.in);
+      const int value_column = matrix == 2 ? block_.x_column(p_.in) : block_.h * kSsdWidth;
+      load_tiles(matrix < 2 ? keys : values, 2, matrix == 3 ? maps_.dy : maps_.packed, loaded,
+                 matrix < 2 ? key_column : value_column, row, block_.b);
     }
     __syncwarp();
   }
 
-  // Gives a chunk's angles back to the loaders once the copy engine has read its gradients.
-  __device__ void release_table(int stage) {
-    sm90::wait_stores_read();
-    shared_.stage[stage].free.arrive();
+  // Rounds a chunk's dX or dB and writes it, 32 columns at a time by way of kStagingBytes of this warp's own.
+  __device__ void store(const float (&d)[64], unsigned char* staging, int chunk) const {
+    const bool by_head = !kInputs && p_.d_heads;
+    const int64_t columns = by_head ? p_.in.heads * kSsdWidth : p_.d_packed_columns;
+    const int column = kInputs ? block_.x_column(p_.in) : d_b_column(p_, block_);
+    const int thread = thread_of_group_anew(), lane = thread % 32;
+    const int row = lane / 4;  // and row + 8
+    const int token = chunk * kSsdChunk + thread / 32 * 16 + row;
+    auto* to = static_cast<__nv_bfloat16*>(by_head ? p_.d_heads : p_.d_packed);
+    if (by_head) to += int64_t{p_.in.batch} * p_.in.tokens * columns;
+    to += (int64_t{block_.b} * p_.in.tokens + token) * columns + column + 8 * (lane % 4);
+    const uint32_t first = sm90::shared_address(staging);
+    const uint32_t put = first + staged_offset(lane % 16, lane / 16),
+                   get = first + staged_offset(row, lane % 4);
+#pragma unroll
+    for (int part = 0; part < 4; ++part) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        uint32_t a[4];
+        pack_step(d, 2 * part + half, a);
+        sm90::store_matrices(sm90::other_piece(put, 2 * half), a[0], a[1], a[2], a[3]);
+      }
+      __syncwarp();
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const uint4 piece = sm90::load_shared(get + half * 8 * kStagedRowBytes);
+        if (token + 8 * half < p_.in.tokens)
+          *reinterpret_cast<uint4*>(to + 8 * half * columns + 32 * part) = piece;
+      }
+      __syncwarp();
+    }
+  }
+
+  // Four pieces a row, in an order in which eight rows fall into all banks.
+  static constexpr int kStagedRowBytes = 64;
+  __device__ static uint32_t staged_offset(int row, int piece) {
+    return static_cast<uint32_t>(row * kStagedRowBytes + ((piece ^ (row / 2 % 4)) << 4));
   }
 
   __device__ static bool is_first_of_anchor(int chunk) {
@@ -341,34 +411,41 @@ class ReverseScan {
     return static_cast<const __nv_bfloat16*>(p_.saved_states) + (state * kSsdWidth + 64 * kHalf) * kSsdWidth;
   }
 
-  // Brings what write_anchor will read nearer, a cache line a thread: its latency would hold everyone up.
+  // Brings what read_saved will read nearer, a cache line a thread.
   __device__ void prefetch_anchor(int chunk) const {
     const auto* line = reinterpret_cast<const unsigned char*>(saved_rows(chunk)) + threadIdx.x % 128 * 128;
     asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
   }
 
-  // <state before the chunk, gradient of the state after it>, this warp's part. In f32: G's rounded copy is
-  // not accurate enough where the decay is steep.
-  __device__ void write_anchor(const float (&gradient)[64], int chunk) const {
-    const int anchors = (p_.in.tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor;
-    const int index = static_cast<int>(block_.row(p_.in)) * anchors + chunk * kSsdChunk / kSsdTokensPerAnchor;
-    const __nv_bfloat16* saved = saved_rows(chunk) + accumulator_row() * kSsdWidth + accumulator_column();
-    constexpr int kAtOnce = 16;
+  // A half of this thread's part of the saved state before a chunk. Read here and not where the compiler
+  // would, next to its use.
+  __device__ void read_saved(uint32_t (&saved)[kSavedAtOnce], int chunk, int half) const {
+    const __nv_bfloat16* from =
+        saved_rows(chunk) + accumulator_row_anew() * kSsdWidth + accumulator_column_anew();
+#pragma unroll
+    for (int k = 0; k < kSavedAtOnce; ++k)
+      asm volatile("ld.global.nc.b32 %0, [%1];"
+                   : "=r"(saved[k])
+                   : "l"(from + 8 * (k % 2) * kSsdWidth + 8 * ((kSavedAtOnce * half + k) / 2)));
+  }
+
+  // <state before the chunk, gradient of the state after it>, this warpgroup's part. In f32: G's rounded copy
+  // is not accurate enough where the decay is steep.
+  __device__ static float products(const uint32_t (&saved)[kSavedAtOnce], const float (&gradient)[64],
+                                   int half) {
     float sum = 0;
 #pragma unroll
-    for (int first = 0; first < 32; first += kAtOnce) {
-      uint32_t pairs[kAtOnce];
-#pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) {
-        const int k = first + i;
-        pairs[i] = __ldg(reinterpret_cast<const uint32_t*>(saved + 8 * (k % 2) * kSsdWidth + 8 * (k / 2)));
-      }
-#pragma unroll
-      for (int i = 0; i < kAtOnce; ++i)
-        sum += sm90::low_half(pairs[i]) * gradient[2 * (first + i)] +
-               sm90::high_half(pairs[i]) * gradient[2 * (first + i) + 1];
+    for (int i = 0; i < kSavedAtOnce; ++i) {
+      const int k = 2 * (kSavedAtOnce * half + i);
+      sum += sm90::low_half(saved[i]) * gradient[k] + sm90::high_half(saved[i]) * gradient[k + 1];
     }
+    return sum;
+  }
+
+  __device__ void write_anchor(float sum, int chunk) const {
     sum = warp_sum(sum);
+    const int anchors = (p_.in.tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor;
+    const int index = static_cast<int>(block_.row(p_.in)) * anchors + chunk * kSsdChunk / kSsdTokensPerAnchor;
     if (lane_index() == 0) p_.anchors[index * kSsdAnchorParts + 4 * kHalf + warp_in_group()] = sum;
   }
 

@@ -35,17 +35,18 @@ void ssd_backward(const SsdBackwardParams& p, CUstream_st* stream) {
          {{heads, batch, segments}, kReverseThreads, sizeof(SsdReverseShared), stream}, p, maps);
   const auto span_blocks =
       static_cast<unsigned>((ssd_spans(p.in.tokens) + kSpansPerBlock - 1) / kSpansPerBlock);
-  launch("ssd_spans", ssd_spans_kernel,
-         {{heads, batch, span_blocks},
-          kSpanThreads,
-          sizeof(SsdSpanShared),
-          stream,
-          /*cluster=*/1,
-          /*overlaps=*/true},
-         p, maps);
-  launch("ssd_backward_finish", ssd_backward_finish_kernel,
-         {{heads, batch, kSsdSumParts}, 32 * kFinishWarps, 0, stream}, p);
-  launch("ssd_parameter_gradients", ssd_parameter_gradients_kernel, {{heads, 3}, kWarpSize, 0, stream}, p);
+  // Each waits inside for the one before, which saves the time between them.
+  const auto launch_next = [&](const char* name, auto kernel, dim3 grid, int threads, size_t smem_bytes,
+                               const auto&... args) {
+    launch(name, kernel,
+           {grid, static_cast<unsigned>(threads), smem_bytes, stream, /*cluster=*/1, /*overlaps=*/true},
+           args...);
+  };
+  launch_next("ssd_spans", ssd_spans_kernel, {heads, batch, span_blocks}, kSpanThreads, sizeof(SsdSpanShared),
+              p, maps);
+  launch_next("ssd_backward_finish", ssd_backward_finish_kernel, {heads, batch, kSsdSumParts},
+              32 * kFinishWarps, 0, p);
+  launch_next("ssd_parameter_gradients", ssd_parameter_gradients_kernel, {heads, 3, 1}, kWarpSize, 0, p);
 }
 
 }  // namespace transxssm::kernels

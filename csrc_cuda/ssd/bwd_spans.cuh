@@ -84,7 +84,7 @@ __device__ inline void run_span_loaders(const SsdBackwardParams& p, const SsdBac
 
 // dY Xᵀ → dS, in place.
 __device__ inline void weigh_scores(float (&scores)[32], const ChunkScalars& scalars) {
-  const int row = accumulator_row();
+  const int row = accumulator_row_anew();
   const float s_i[2] = {scalars.s[row], scalars.s[row + 8]};
 #pragma unroll
   for (int k = 0; k < 8; ++k) {
@@ -172,7 +172,7 @@ class SpanScan {
   __device__ void finish(float (&d)[64], const float (&scores)[32], int k) {
     const int chunk = order_.chunk(2 * k + kStage);
     const ChunkScalars& scalars = shared_.scalars[2 * k + kStage];
-    const int row = accumulator_row();
+    const int row = accumulator_row_anew();
     uint32_t a[4][4];
 #pragma unroll
     for (int step = 0; step < 4; ++step) pack_step(scores, step, a[step]);

@@ -37,9 +37,16 @@ struct alignas(16) ChunkScalars {
 // nothing waits for it before compute().
 struct ChunkInputs {
   __nv_bfloat16 tau[2];
-  int64_t position[2];
+  int position[2];  // its lower half
   bool inside[2];
 };
+
+// The same value; the compiler does not see that, and so cannot keep what follows from it in registers from
+// chunk to chunk.
+__device__ inline int computed_anew(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
 
 class ScalarWarp {
  public:
@@ -65,7 +72,7 @@ class ScalarWarp {
       const int t = chunk * kSsdChunk + lane() + 32 * i;
       in.inside[i] = t < tokens_;
       in.tau[i] = in.inside[i] ? tau_[t * stride_] : __nv_bfloat16();
-      in.position[i] = in.inside[i] && t > 0 ? positions_[t] : 1;
+      in.position[i] = in.inside[i] && t > 0 ? *reinterpret_cast<const int*>(positions_ + t) : 1;
     }
     return in;
   }
@@ -110,16 +117,17 @@ class ScalarWarp {
 
   // Running sums over the 64 tokens that begin anew at `starts`.
   __device__ static void scan(float (&value)[2], uint64_t starts) {
+    const int lane = computed_anew(ScalarWarp::lane());
     float before = 0;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const auto half = static_cast<uint32_t>(starts >> (32 * i));
-      const uint32_t up_to = half & (~0u >> (31 - lane()));
+      const uint32_t up_to = half & (~0u >> (31 - lane));
       const int first = up_to ? 31 - __clz(static_cast<int>(up_to)) : 0;
 #pragma unroll
       for (int distance = 1; distance < 32; distance *= 2) {
         const float below = __shfl_up_sync(~0u, value[i], distance);
-        if (lane() - distance >= first) value[i] += below;
+        if (lane - distance >= first) value[i] += below;
       }
       if (!up_to) value[i] += before;
       before = __shfl_sync(~0u, value[i], 31);

@@ -84,8 +84,8 @@ struct SsdBackwardParams {
   // Workspace, f32. By token [B, H, T]:
   float* pairs;    // gradient of s through pairs inside a chunk
   float* inter;    // gradient of s through e^s in the outputs
-  float* added;    // gradient of s_end − s through the chunk's final state
-  float* direct;   // gradient of Δ apart from the decay
+  float* added;    // gradient of Δ through the chunk's final state, the decay left alone
+  float* direct;   // gradient of Δ through pairs inside a chunk, the decay left alone
   float* skip;     // x·dy
   float* anchors;  // [B, H, anchors, kSsdAnchorParts]: parts of <state before each, gradient of the state a
                    // chunk on>

@@ -12,9 +12,13 @@
 
 namespace transxssm::kernels {
 
-// cos and sin of every angle over the rows between two of a thread's, without the table's scale.
-struct RotationStep {
+// cos and sin of every angle over the rows between two of a thread's, without the table's scale. In fours,
+// the first of each octet before the second, so that eight threads read all banks.
+struct alignas(16) RotationStep {
   float cos[kSsdWidth / 2], sin[kSsdWidth / 2];
+  __device__ static int place(int angle) {
+    return angle / 4 % 2 * (kSsdWidth / 4) + angle / 8 * 4 + angle % 4;
+  }
 };
 
 // cos and sin of a chunk's 64 positions × 64 angles, rounded to f16 (2e-4, a tenth of bf16's own rounding),
@@ -33,7 +37,7 @@ struct alignas(1024) AngleTable {
 
   // Turns accumulators [64 × 128] back.
   __device__ void turn_back(float (&d)[64]) const {
-    const uint32_t first_piece = offset(accumulator_row(), accumulator_column());
+    const uint32_t first_piece = offset(accumulator_row_anew(), accumulator_column_anew());
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
       const unsigned char* place = bytes + sm90::other_piece(first_piece, 2 * k);
@@ -70,26 +74,31 @@ class Rotation {
     if (thread < kSsdWidth / 2) {
       const float attention_factor = cos_[0];  // scales the whole table
       const int at = min(kRowsAtOnce, last_row_) * (kSsdWidth / 2) + thread;
-      step.cos[thread] = cos_[at] / attention_factor;
-      step.sin[thread] = sin_[at] / attention_factor;
+      step.cos[RotationStep::place(thread)] = cos_[at] / attention_factor;
+      step.sin[RotationStep::place(thread)] = sin_[at] / attention_factor;
     }
     sm90::named_barrier_sync(barrier, kThreads);
   }
 
   // Reads the angles for a chunk that begins at token `first_token`.
   __device__ void prepare(int first_token) {
-    if (cos_) load_row(first_position_ + first_token + row_, angle_cos_, angle_sin_);
+    if (cos_) {
+      load_row(first_position_ + first_token + row_, angle_cos_, angle_sin_);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kAngles; ++i) angle_cos_[i] = angle_sin_[i] = 0;
+    }
   }
 
   // Turns one or two 64 × 128 matrices. After prepare().
   template <int kMatrices>
   __device__ void turn(unsigned char* const (&matrices)[kMatrices]) {
-    turn_rows<2>(matrices, nullptr);
+    turn_rows<1>(matrices, nullptr);
   }
   // And notes the angles.
   template <int kMatrices>
   __device__ void turn(unsigned char* const (&matrices)[kMatrices], AngleTable& table) {
-    turn_rows<kThreads == 128 ? 1 : 2>(matrices, &table);
+    turn_rows<1>(matrices, &table);
   }
 
  private:
@@ -100,13 +109,33 @@ class Rotation {
   template <int kUnroll, int kMatrices>
   __device__ void turn_rows(unsigned char* const (&matrices)[kMatrices], AngleTable* table) {
     if (!cos_) return;
-    uint32_t offset = sm90::piece_offset(row_, octet_);  // the same swizzle in all its rows
+    const int row = computed_anew(row_), octet = computed_anew(octet_);
+    uint32_t offset = sm90::piece_offset(row, octet);  // the same swizzle in all its rows
 #pragma unroll kUnroll
     for (int r = 0; r < kSsdChunk; r += kRowsAtOnce) {
+      // All reads before the first write: the compiler can't tell that they are of other places.
+      uint4 pieces[kMatrices][2];
 #pragma unroll
-      for (unsigned char* matrix : matrices) turn_piece(matrix + offset);
-      if (table) note_angles(row_ + r, *table);
-      advance();
+      for (int m = 0; m < kMatrices; ++m) {
+        pieces[m][0] = *reinterpret_cast<const uint4*>(matrices[m] + offset);
+        pieces[m][1] = *reinterpret_cast<const uint4*>(matrices[m] + offset + sm90::kTileBytes);
+      }
+      float step_cos[kAngles], step_sin[kAngles];
+#pragma unroll
+      for (int i = 0; i < kAngles; i += 4) {
+        *reinterpret_cast<float4*>(step_cos + i) =
+            *reinterpret_cast<const float4*>(step_.cos + RotationStep::place(octet * kAngles + i));
+        *reinterpret_cast<float4*>(step_sin + i) =
+            *reinterpret_cast<const float4*>(step_.sin + RotationStep::place(octet * kAngles + i));
+      }
+#pragma unroll
+      for (int m = 0; m < kMatrices; ++m) {
+        turn_pieces(pieces[m]);
+        *reinterpret_cast<uint4*>(matrices[m] + offset) = pieces[m][0];
+        *reinterpret_cast<uint4*>(matrices[m] + offset + sm90::kTileBytes) = pieces[m][1];
+      }
+      if (table) note_angles(row + r, octet, *table);
+      advance(step_cos, step_sin);
       offset += kRowsAtOnce * sm90::kRowBytes;
     }
   }
@@ -120,33 +149,30 @@ class Rotation {
     }
   }
 
-  __device__ void advance() {
+  __device__ void advance(const float (&step_cos)[kAngles], const float (&step_sin)[kAngles]) {
 #pragma unroll
     for (int i = 0; i < kAngles; ++i) {
       const float c = angle_cos_[i], s = angle_sin_[i];
-      const float step_cos = step_.cos[octet_ * kAngles + i], step_sin = step_.sin[octet_ * kAngles + i];
-      angle_cos_[i] = c * step_cos - s * step_sin;
-      angle_sin_[i] = s * step_cos + c * step_sin;
+      angle_cos_[i] = c * step_cos[i] - s * step_sin[i];
+      angle_sin_[i] = s * step_cos[i] + c * step_sin[i];
     }
   }
 
-  __device__ void note_angles(int row, AngleTable& table) const {
+  __device__ void note_angles(int row, int octet, AngleTable& table) const {
 #pragma unroll
     for (int i = 0; i < kAngles; i += 4) {
       __half2 four[4];
 #pragma unroll
       for (int k = 0; k < 4; ++k) four[k] = __floats2half2_rn(angle_cos_[i + k], angle_sin_[i + k]);
-      *reinterpret_cast<uint4*>(table.bytes + AngleTable::offset(row, octet_ * kAngles + i)) =
+      *reinterpret_cast<uint4*>(table.bytes + AngleTable::offset(row, octet * kAngles + i)) =
           *reinterpret_cast<const uint4*>(four);
     }
   }
 
-  __device__ void turn_piece(unsigned char* first_half) const {
-    auto* lower = reinterpret_cast<uint4*>(first_half);
-    auto* upper = reinterpret_cast<uint4*>(first_half + sm90::kTileBytes);
-    uint4 x = *lower, y = *upper;
-    uint32_t* xs = reinterpret_cast<uint32_t*>(&x);
-    uint32_t* ys = reinterpret_cast<uint32_t*>(&y);
+  // Eight columns of the lower half and the eight that they turn with.
+  __device__ void turn_pieces(uint4 (&pieces)[2]) const {
+    uint32_t* xs = reinterpret_cast<uint32_t*>(&pieces[0]);
+    uint32_t* ys = reinterpret_cast<uint32_t*>(&pieces[1]);
 #pragma unroll
     for (int i = 0; i < kAngles / 2; ++i) {
       const float x0 = sm90::low_half(xs[i]), x1 = sm90::high_half(xs[i]);
@@ -156,8 +182,6 @@ class Rotation {
       xs[i] = sm90::pack_bf16(x0 * c0 - y0 * s0, x1 * c1 - y1 * s1);
       ys[i] = sm90::pack_bf16(y0 * c0 + x0 * s0, y1 * c1 + x1 * s1);
     }
-    *lower = x;
-    *upper = y;
   }
 
   const float *cos_, *sin_;
