@@ -14,7 +14,8 @@ namespace transxssm {
 namespace {
 
 std::unique_ptr<GraphPool> pool_on(at::Device device) {
-  return device.is_cuda() ? std::make_unique<GraphPool>() : nullptr;
+  if (!device.is_cuda()) return nullptr;
+  return std::make_unique<GraphPool>();
 }
 
 }  // namespace
