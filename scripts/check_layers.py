@@ -17,10 +17,11 @@ MAY_INCLUDE = {
     "model": {"core", "config", "ops", "csrc_cuda"},
     "checkpoint": {"core", "config", "optim"},
     "export": {"core", "config", "ops", "optim", "data", "model", "checkpoint"},
-    "trainer": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "export"},
+    "eval": {"core", "data"},
+    "trainer": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "export", "eval"},
     "generate": {"core", "config", "ops", "data", "model", "trainer"},
     "bench": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "trainer", "generate"},
-    "cli": {"core", "config", "ops", "optim", "data", "model", "checkpoint", "export", "trainer", "generate", "bench"},
+    "cli": {"core", "config", "ops", "optim", "data", "model", "checkpoint", "export", "eval", "trainer", "generate", "bench"},
 }
 # The configuration that a folder may see; folders that are not named here see all of it, or (above) none.
 OWN_CONFIG = {

@@ -12,6 +12,7 @@
 #include "cli/command_line.h"
 #include "cli/config.h"
 #include "cli/data.h"
+#include "cli/eval.h"
 #include "cli/export.h"
 #include "cli/generate.h"
 #include "cli/import.h"
@@ -44,6 +45,7 @@ int run(int argc, char** argv) {
   add_train_command(app, exit_code);
   add_plan_command(app);
   add_generate_command(app);
+  add_eval_command(app);
   add_export_command(app);
   add_import_command(app);
   add_tokenizer_command(app);

@@ -315,4 +315,11 @@ int32_t Tokenizer::pad_id() const { return impl_->processor.pad_id(); }
 std::string Tokenizer::hash() const { return impl_->hash; }
 const TokenizerInfo& Tokenizer::info() const { return impl_->info; }
 
+std::vector<int32_t> bytes_per_token(const Tokenizer& tokenizer) {
+  std::vector<int32_t> bytes;
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id)
+    bytes.push_back(static_cast<int32_t>(tokenizer.decode_piece(id).size()));
+  return bytes;
+}
+
 }  // namespace transxssm

@@ -55,4 +55,7 @@ class Tokenizer {
   std::unique_ptr<Impl> impl_;
 };
 
+// UTF-8 bytes behind each id, none behind control tokens.
+std::vector<int32_t> bytes_per_token(const Tokenizer& tokenizer);
+
 }  // namespace transxssm

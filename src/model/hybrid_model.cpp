@@ -4,6 +4,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/index_select.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -105,6 +106,13 @@ at::Tensor HybridModel::loss(const at::Tensor& tokens_bt, const at::Tensor& labe
   const at::NoGradGuard no_grad;
   const auto hidden_nd = hidden(tokens_bt, documents).flatten(0, 1);
   return ops::cross_entropy(hidden_nd, head_->weight, labels_bt.flatten()).loss;
+}
+
+ops::TokenScores HybridModel::token_scores(const at::Tensor& tokens_bt, const ops::Documents& documents,
+                                           const at::Tensor& places_n, const at::Tensor& labels_n) const {
+  const at::NoGradGuard no_grad;
+  const auto hidden_nd = hidden(tokens_bt, documents).flatten(0, 1).index_select(0, places_n);
+  return ops::token_scores(hidden_nd, head_->weight, labels_n);
 }
 
 ops::CrossEntropyResult HybridModel::add_gradients(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,

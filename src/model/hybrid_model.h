@@ -56,6 +56,10 @@ class HybridModel {
                                         const ops::Documents& documents, const at::Tensor& scale,
                                         double z_loss = 0.0) const;
 
+  // What it says of tokens `labels_n` at `places_n`, i64 [N], in the flattened tokens_bt. Without gradients.
+  ops::TokenScores token_scores(const at::Tensor& tokens_bt, const ops::Documents& documents,
+                                const at::Tensor& places_n, const at::Tensor& labels_n) const;
+
   // [B, T, V] for tests and scoring of short texts.
   at::Tensor logits(const at::Tensor& tokens_bt, const ops::Documents& documents) const;
 

@@ -4,6 +4,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/argmax.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <c10/core/DeviceGuard.h>
@@ -133,6 +134,31 @@ CrossEntropyGradient cross_entropy_with_gradient(const at::Tensor& hidden, const
   expect_dtype("cross_entropy scale", scale, accumulate_type(hidden));
   expect_device("cross_entropy scale", scale, hidden.device());
   return run(hidden, w->weight, labels, scale, z_loss, w);
+}
+
+TokenScores token_scores(const at::Tensor& strided_hidden, const at::Tensor& weight,
+                         const at::Tensor& labels) {
+  expect_shape("token_scores hidden", strided_hidden, {labels.numel(), weight.size(1)});
+  expect_dtype("token_scores hidden", strided_hidden, weight.scalar_type());
+  expect_dtype("token_scores labels", labels, at::kLong);
+  const at::NoGradGuard no_grad;
+  const c10::DeviceGuard on_device(strided_hidden.device());
+  const at::Tensor hidden = strided_hidden.contiguous(), all_labels = labels.contiguous();
+  const int64_t rows = hidden.size(0), vocabulary = weight.size(0);
+  const RowLosses losses{at::empty({rows}, hidden.options().dtype(accumulate_type(hidden))),
+                         at::empty({rows}, hidden.options().dtype(accumulate_type(hidden)))};
+  const at::Tensor likely = at::empty({rows}, hidden.options().dtype(at::kLong));
+  const int64_t step = cross_entropy_chunk_rows(rows, vocabulary, hidden.device(), hidden.scalar_type());
+  const at::Tensor buffer = logits_buffer(hidden, std::min(step, rows), vocabulary);
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    const int64_t count = std::min(step, rows - begin);
+    const at::Tensor logits = buffer.narrow(0, 0, count).narrow(1, 0, vocabulary);
+    multiply_into(logits, hidden.narrow(0, begin, count), weight);
+    likely.narrow(0, begin, count).copy_(logits.argmax(1));  // before the losses: they reuse the memory
+    chunk_losses(logits, all_labels.narrow(0, begin, count), {}, 0.0, /*gradient=*/false,
+                 rows_of(losses, begin, count));
+  }
+  return {losses.losses, likely};
 }
 
 int64_t cross_entropy_chunk_rows(int64_t rows, int64_t vocabulary, at::Device device, at::ScalarType dtype) {

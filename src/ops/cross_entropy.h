@@ -32,6 +32,14 @@ CrossEntropyGradient cross_entropy_with_gradient(const at::Tensor& hidden, const
                                                  const at::Tensor& labels, const at::Tensor& scale,
                                                  double z_loss = 0.0);
 
+struct TokenScores {
+  at::Tensor losses;  // f32 (f64 for f64) [N]: −log p[label]
+  at::Tensor likely;  // i64 [N]: the most likely token, the first of equals
+};
+
+// What the model says of each label, no label −1; otherwise as cross_entropy.
+TokenScores token_scores(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels);
+
 // Rows of a chunk (the last one has what is left): all logits that exist at once are [this, V] in the compute
 // dtype on CUDA in bf16; elsewhere a few copies of that in the accumulation type.
 int64_t cross_entropy_chunk_rows(int64_t rows, int64_t vocabulary, at::Device device, at::ScalarType dtype);

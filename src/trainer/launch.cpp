@@ -51,10 +51,7 @@ TokenizerFacts tokenizer_facts(const RunConfig& config) {
   if (tokenizer.vocab_size() < vocab_size)
     log_info(concat("model.vocab_size ", vocab_size, " is padded: the tokenizer has ", tokenizer.vocab_size(),
                     " pieces"));
-  TokenizerFacts facts{tokenizer.hash(), {}};
-  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id)
-    facts.bytes_per_token.push_back(static_cast<int32_t>(tokenizer.decode_piece(id).size()));
-  return facts;
+  return {tokenizer.hash(), bytes_per_token(tokenizer)};
 }
 
 void describe(const RunConfig& config, const ComputeDevice& device) {
