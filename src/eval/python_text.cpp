@@ -31,7 +31,7 @@ void append(std::string& to, char32_t code) {
     return;
   }
   const int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-  const unsigned lead = 0xF00U >> more;  // 0xC0, 0xE0 or 0xF0 in its low byte
+  const unsigned lead = 0xFF00U >> (more + 1);  // 0xC0, 0xE0 or 0xF0 in its low byte
   to += static_cast<char>((lead & 0xFF) | (code >> (6 * more)));
   for (int i = more - 1; i >= 0; --i) to += static_cast<char>(0x80 | ((code >> (6 * i)) & 0x3F));
 }

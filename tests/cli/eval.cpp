@@ -1,0 +1,119 @@
+// transxssm eval: what it prints, and what it refuses.
+#include <nlohmann/json.hpp>
+
+#include "cli/bad_input_case.h"
+
+using namespace transxssm;
+using namespace transxssm::test;
+
+namespace {
+
+const std::string kModel = "--set model.vocab_size=400 --set data.tokenizer=tok.model ";
+const std::string kEval = "eval --checkpoint run ";
+const std::string kGood = R"({"context": "This License", "continuations": [" applies", " and"], "label": 0})"
+                          "\n";
+
+// A run with a tokenizer, trained on two steps of text.
+void train_on_text(const fs::path& folder) {
+  add_tokenizer(folder);
+  write(folder / "text.txt", read_file(kSourceDir / "LICENSE"));
+  for (const std::string& command :
+       {prepare("text.txt"),
+        train(kModel + "--set train.max_steps=2 --set data.train=[{path:corpus/train}]")}) {
+    Words arguments = words(command);
+    for (std::string& word : arguments)
+      if (word == "data.train=[{path:corpus/train}]") word = "data.train=[{path: corpus/train}]";
+    const Ended ended = run_program(folder, arguments);
+    INFO(ended.err);
+    REQUIRE(ended.code == 0);
+  }
+}
+
+Setup trained(const std::string& name = "", const std::string& content = "") {
+  return [=](const fs::path& folder) {
+    train_on_text(folder);
+    if (!name.empty()) write(folder / name, content);
+  };
+}
+
+}  // namespace
+
+TEST_CASE("eval: texts, token shards and tasks in one go, as JSON and as a table") {
+  const TinyRun run;
+  RunConfig config = run.config();
+  config.train.run_dir = "run";
+  config.data.validation.clear();
+  write(run.folder / "run.yaml", to_yaml(config));
+  train_on_text(run.folder.path());
+  write(run.folder / "requests.jsonl", kGood + kGood);
+  write(run.folder / "lambada.jsonl", "{\"text\": \"This License applies\"}\n");
+  const std::string all =
+      kEval + "--text text.txt --tokens corpus/train --requests requests.jsonl --lambada lambada.jsonl ";
+  const Ended ended = run_program(run.folder.path(), words(all + "--json"));
+  INFO(ended.err);
+  REQUIRE(ended.code == 0);
+  const auto json = nlohmann::json::parse(ended.out);
+  REQUIRE(json["step"] == 2);
+  REQUIRE(json["max_length"] == 24);
+  const auto& results = json["results"];
+  REQUIRE(results.size() == 4);
+  REQUIRE(results[0]["kind"] == "lambada");
+  REQUIRE(results[0]["acc_stderr"].is_null());
+  REQUIRE(results[0]["perplexity"].get<double>() > 1);
+  REQUIRE(results[1]["kind"] == "requests");
+  REQUIRE(results[1]["questions"] == 2);
+  REQUIRE(results[1]["acc_norm_stderr"] == 0.0);
+  // The shard was made of the text: same tokens, same loss.
+  REQUIRE(results[2]["tokens"] == results[3]["tokens"]);
+  REQUIRE(results[2]["loss"] == results[3]["loss"]);
+  REQUIRE(results[2]["bytes"] == read_file(kSourceDir / "LICENSE").size());
+  REQUIRE(results[2]["by_position"][0]["from"] == 1);
+  REQUIRE_FALSE(contains(ended.err, "\r"));
+
+  const Ended table = run_program(run.folder.path(), words(all));
+  REQUIRE(table.code == 0);
+  for (const std::string part : {"acc_norm", "bits_per_byte", "loss at 1 to 127", "2 questions"})
+    REQUIRE(contains(table.out, part));
+}
+
+TEST_CASE("eval: bad command lines and files") {
+  check_all({
+      {"no checkpoint", "eval --text a.txt", {"transxssm eval: --checkpoint is required"}},
+      {"nothing to do", kEval, {"nothing to evaluate", "--requests"}},
+      {"missing run", kEval + "--tokens train --tokenizer no.model", {"no.model"}},
+      {"no tokenizer",
+       kEval + "--text run.yaml",
+       {"without a tokenizer: name one with --tokenizer"},
+       add_checkpoint},
+      {"larger tokenizer",
+       kEval + "--tokens train --tokenizer tok.model",
+       {"the tokenizer has 400 pieces, the model only 61"},
+       add_checkpoint_and_tokenizer},
+      {"missing shard", kEval + "--tokens nowhere", {"nowhere: no token files found"}, add_checkpoint},
+  });
+}
+
+TEST_CASE("eval: bad questions") {
+  check_all({
+      {"missing requests", kEval + "--requests no.jsonl", {"no.jsonl: there is no such file"}, trained()},
+      {"missing text", kEval + "--text no.txt", {"no.txt"}, trained()},
+      {"torn line",
+       kEval + "--requests r.jsonl",
+       {"r.jsonl:2: is not JSON"},
+       trained("r.jsonl", kGood + "{\"context\": \"a")},
+      {"too long",
+       kEval + "--max-length 2 --requests r.jsonl",
+       {"r.jsonl:1: a continuation has", "--max-length raises it"},
+       trained("r.jsonl", R"({"context": "a", "continuations": [" zxqj zxqj zxqj"], "label": 0})"
+                          "\n")},
+      {"another tokenizer",
+       kEval + "--text text.txt --tokenizer other.model",
+       {"not the one that the model was trained with"},
+       [](const fs::path& folder) {
+         train_on_text(folder);
+         const Ended ended = run_program(
+             folder, words("tokenizer train --input text.txt --output other --vocab-size 390 --threads 1"));
+         REQUIRE(ended.code == 0);
+       }},
+  });
+}
