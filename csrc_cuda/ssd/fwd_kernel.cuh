@@ -3,7 +3,7 @@
 // With C, B rotated, s and Δ of the chunk (chunk_scalars.cuh) and the state S [P × N] before it:
 //   Y = diag(e^s) C Sᵀ + M X,  M_ij = (C Bᵀ)_ij e^{s_i − s_j} Δ_j for j ≤ i      S ← e^{s_end} S + (w ∘ X)ᵀ B
 // Roles by warpgroup, each as far ahead of the next as the stages allow:
-//   loaders  copy tiles in and rotate C and B in place
+//   loaders  rotate C and B in place, compute the scalars
 //   pairs    makes M, which needs no state
 //   carries  one per 64 columns of X: their rows of S, in f32 registers
 //   outputs  Y, from the carries' rounded copy of S
