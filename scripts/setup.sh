@@ -8,7 +8,8 @@
 # Distribution packages come through apt (needs root or sudo). CMake, ninja, clang-format, LibTorch and, for builds with
 # CUDA, the headers of cuDNN's frontend come through pip into ${TRANSXSSM_CACHE:-~/.cache/transxssm}, outside the clone,
 # and are reused by every clone. An existing PyTorch 2.11 is taken instead of the download: that of $Torch_DIR, or of
-# python3. scripts/test.sh adds transformers for the tests of exported folders.
+# python3. scripts/test.sh adds transformers and lm_eval for the tests of exported
+# folders (0.8 GB).
 
 transxssm_apt_packages=(
   ca-certificates python3 python3-venv g++ pkg-config mold ccache
@@ -21,6 +22,13 @@ transxssm_test_packages=(
   transformers==5.24.0 tokenizers==0.23.3 safetensors==0.8.0 numpy==2.4.6 sentencepiece==0.2.3
   jinja2==3.1.6 networkx==3.6.1 sympy==1.14.0
 )
+# For the comparison of `eval` with lm-evaluation-harness: what it needs, and two packages of which pip would take
+# PyTorch as well.
+transxssm_harness_packages=(
+  datasets==5.2.0 evaluate==0.4.6 dill==0.4.1 more-itertools==11.2.1 psutil==7.2.2 pytablewriter==1.2.1
+  rouge-score==0.1.2 sacrebleu==2.6.0 scikit-learn==1.9.1 sqlitedict==2.1.0 word2number==1.1
+)
+transxssm_harness=(lm_eval==0.4.13 accelerate==1.15.0)
 transxssm_torch_version=2.11.0
 transxssm_cudnn_frontend_version=1.18.0
 
@@ -87,7 +95,9 @@ transxssm_install_python() {
 transxssm_setup_tests() {
   local cache=${TRANSXSSM_CACHE:-$HOME/.cache/transxssm} lock status
   exec {lock}>"$cache/lock" && flock "$lock" || return 1
-  transxssm_install_python "$cache/tools" complete-tests "${transxssm_test_packages[@]}"
+  transxssm_install_python "$cache/tools" complete-tests "${transxssm_test_packages[@]}" &&
+    transxssm_install_python "$cache/tools" complete-harness "${transxssm_harness_packages[@]}" &&
+    transxssm_install_python "$cache/tools" complete-lm-eval --no-deps "${transxssm_harness[@]}"
   status=$?
   exec {lock}>&-
   return $status

@@ -111,6 +111,7 @@ at::Tensor HybridModel::loss(const at::Tensor& tokens_bt, const at::Tensor& labe
 ops::TokenScores HybridModel::token_scores(const at::Tensor& tokens_bt, const ops::Documents& documents,
                                            const at::Tensor& places_n, const at::Tensor& labels_n) const {
   const at::NoGradGuard no_grad;
+  const ops::NoGemmSearch no_search;
   const auto hidden_nd = hidden(tokens_bt, documents).flatten(0, 1).index_select(0, places_n);
   return ops::token_scores(hidden_nd, head_->weight, labels_n);
 }
