@@ -41,7 +41,7 @@ struct SsdReverseShared : SsdBackwardTiles<kReverseStages> {
   }
 };
 
-enum ReverseBarrier { kInputsOnly = 1, kKeysOnly, kHelpers };
+inline constexpr int kReverseHelpers = 1;  // a named barrier
 
 __device__ inline int reverse_chunk(const SsdBlock& block, int i) { return block.last_chunk - 1 - i; }
 
@@ -81,7 +81,7 @@ class ReverseHelper {
     if (has_later_rows_only()) clear_unreached();
     if (thread_ / 32 == kScalarWarp) compute_scalars(0);
     __syncwarp();
-    Rotation<256> rotation(p_.in, block_.b, thread_, shared_.rotation_step, kHelpers);
+    Rotation<256> rotation(p_.in, block_.b, thread_, shared_.rotation_step, kReverseHelpers);
     rotation.prepare(reverse_chunk(block_, 0) * kSsdChunk);
     for (int i = 0; i < block_.chunks(); ++i) {
       const int stage = i % kReverseStages;
@@ -176,7 +176,7 @@ class ReverseHelper {
   }
 
   __device__ void write_sums(const ChunkScalars& scalars, int chunk) {
-    sm90::named_barrier_sync(kHelpers, 256);
+    sm90::named_barrier_sync(kReverseHelpers, 256);
     const int t = thread_of_group_anew(), token = chunk * kSsdChunk + t;
     if (half_ == 0 && t < kSsdChunk && token < p_.in.tokens) {
       const float lost = shared_.lost[0][t] + shared_.lost[1][t];
@@ -187,7 +187,7 @@ class ReverseHelper {
       p_.direct[at] = lost + shared_.diagonal[t].x;
       if (p_.in.d_skip) p_.skip[at] = shared_.diagonal[t].y;
     }
-    sm90::named_barrier_sync(kHelpers, 256);  // before the next chunk's sums
+    sm90::named_barrier_sync(kReverseHelpers, 256);  // before the next chunk's sums
   }
 
   const SsdBackwardParams& p_;
@@ -260,9 +260,6 @@ class ReverseScan {
  private:
   static constexpr int kHalf = kInputs ? 0 : 1;
   static constexpr int kSavedAtOnce = 16;
-
-  __device__ static bool stores() { return threadIdx.x % 128 == 0; }
-  __device__ static void sync_own() { sm90::named_barrier_sync(kInputs ? kInputsOnly : kKeysOnly, 128); }
 
   __device__ void load_gradient(float (&gradient)[64]) const {
     const int64_t row = block_.row(p_.in);
