@@ -23,11 +23,10 @@
 #include "core/counted.h"
 #include "core/logging.h"
 #include "eval/question.h"
-#include "eval/scoring.h"
 #include "export/folder.h"
 #include "trainer/inference.h"
 #include "trainer/perplexity.h"
-#include "trainer/scorer.h"
+#include "trainer/task_set.h"
 
 namespace transxssm {
 namespace fs = std::filesystem;
@@ -121,7 +120,7 @@ Session open_session(const Options& options) {
   session.max_length = options.max_length > 0 ? options.max_length : session.loaded.config.train.seq_len;
   const bool gpu = session.loaded.device.device.is_cuda();
   session.batch_tokens = options.batch_tokens > 0 ? options.batch_tokens : gpu ? 16384 : 2048;
-  session.loaded.bind(scored_row_length(session.max_length));
+  session.loaded.bind(session.max_length);
   log_info(concat("step ", session.loaded.step, " on ", session.loaded.device.name, "; texts of at most ",
                   counted(session.max_length, "token")));
   return session;
@@ -130,26 +129,18 @@ Session open_session(const Options& options) {
 ordered_json number(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(); }
 ordered_json number(const std::optional<double>& value) { return value ? number(*value) : ordered_json(); }
 
-ordered_json evaluate_task(const Session& session, const std::string& file, const char* task,
-                           QuestionFormat format, int64_t limit) {
-  const std::vector<Question> questions = read_questions(file, format, limit);
-  std::vector<ScoredText> texts;
-  for (const Question& question : questions)
-    for (const std::string& continuation : question.continuations)
-      texts.push_back(encode_pair(*session.tokenizer, question.context, continuation, session.max_length,
-                                  question.where));
+ordered_json answer_questions(const Session& session, const std::string& file, const char* task,
+                              QuestionFormat format, int64_t limit) {
+  const TaskSet set = make_task_set(fs::path(file).stem().string(), read_questions(file, format, limit),
+                                    *session.tokenizer, session.max_length);
   size_t scored = 0;
-  const Progress progress(file, "continuations", texts.size());
-  const auto scores =
-      score_continuations(*session.loaded.model, texts, session.batch_tokens, [&](size_t count) {
-        progress.show(scored += count);
-        return true;
-      });
-  ordered_json out{{"name", fs::path(file).stem().string()},
-                   {"kind", task},
-                   {"file", file},
-                   {"questions", questions.size()}};
-  for (const Metric& metric : task_metrics(questions, scores)) {
+  const Progress progress(file, "continuations", set.texts.size());
+  const auto metrics = evaluate_task(*session.loaded.model, set, session.batch_tokens, [&](size_t count) {
+    progress.show(scored += count);
+    return true;
+  });
+  ordered_json out{{"name", set.name}, {"kind", task}, {"file", file}, {"questions", set.questions.size()}};
+  for (const Metric& metric : *metrics) {
     out[metric.name] = number(metric.value);
     out[metric.name + "_stderr"] = number(metric.stderr_of_value);
   }
@@ -186,7 +177,7 @@ std::vector<ordered_json> evaluate_all(const Session& session, const Options& op
   std::vector<ordered_json> results;
   for (size_t i = 0; i < kTasks.size(); ++i)
     for (const std::string& file : options.tasks[i])
-      results.push_back(evaluate_task(session, file, kTasks[i].first, kTasks[i].second, options.limit));
+      results.push_back(answer_questions(session, file, kTasks[i].first, kTasks[i].second, options.limit));
   PerplexityOptions measure{
       session.max_length, session.batch_tokens, options.limit,
       session.tokenizer ? session.tokenizer->vocab_size() : session.loaded.config.model.vocab_size};

@@ -53,10 +53,28 @@ void visit_fields(Self& self, Visitor&& visit) {
   visit(Field{.name = "path", .doc = "As for data.train.", .path = true, .required = true}, self.path);
 }
 
+struct TaskSource {
+  std::string name;
+  std::string path;
+  bool operator==(const TaskSource&) const = default;
+};
+
+template <SelfOf<TaskSource> Self, class Visitor>
+void visit_fields(Self& self, Visitor&& visit) {
+  visit(Field{.name = "name", .doc = "Name of the set in logs: letters, digits, _ and -.", .required = true},
+        self.name);
+  visit(Field{.name = "path",
+              .doc = "JSON lines {context, continuations, label}, as for `eval --requests` (docs/eval.md).",
+              .path = true,
+              .required = true},
+        self.path);
+}
+
 struct DataConfig {
   std::string tokenizer;
   std::vector<TrainSource> train;
   std::vector<ValidationSource> validation;
+  std::vector<TaskSource> tasks;
   std::vector<double> split;
   Packing packing = Packing::isolated;
   int64_t eod_id = -1;
@@ -72,6 +90,8 @@ void visit_fields(Self& self, Visitor&& visit) {
         self.tokenizer);
   visit(Field{.name = "train", .doc = "Training sources, mixed by weight.", .required = true}, self.train);
   visit(Field{.name = "validation", .doc = "Named validation sets; may be empty."}, self.validation);
+  visit(Field{.name = "tasks", .doc = "Named sets of questions, answered at every validation; may be empty."},
+        self.tasks);
   visit(
       Field{.name = "split",
             .doc = "Instead of `validation`: the shares of the training data that train and validate, sum 1.",

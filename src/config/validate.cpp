@@ -99,6 +99,14 @@ void check_sources(const DataConfig& data) {
          "data.validation", "name '" + source.name + "': expected letters, digits, _ and -");
     rule(names.insert(source.name).second, "data.validation", "two sets are named '" + source.name + "'");
   }
+  rule(data.tasks.empty() || !data.tokenizer.empty(), "data.tasks",
+       "questions are text and need data.tokenizer");
+  for (const TaskSource& source : data.tasks) {
+    rule(!source.path.empty(), "data.tasks", "a set has an empty path");
+    rule(!source.name.empty() && source.name.find_first_not_of(letters) == std::string::npos, "data.tasks",
+         "name '" + source.name + "': expected letters, digits, _ and -");
+    rule(names.insert(source.name).second, "data.tasks", "two sets are named '" + source.name + "'");
+  }
 }
 
 void check_data(const DataConfig& data, int64_t vocab_size) {

@@ -71,6 +71,7 @@ class HybridModel {
   // lies on the device: it can be captured in a CUDA graph.
   at::Tensor step(const at::Tensor& tokens_b, DecodeState& state) const;
 
+  int64_t max_positions() const { return options_.max_positions; }
   at::Device device() const { return embedding_->weight.device(); }
 
  private:

@@ -18,7 +18,7 @@ ordered_json number(const std::optional<double>& value) { return value ? number(
 std::optional<bool> is_within(const std::string& line, const MetricsEnd& end) {
   const auto row = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!row.is_object() || !row.contains("step") || !row["step"].is_number_integer()) return std::nullopt;
-  const bool is_validation = row.contains("kind") && row["kind"] == "validation";
+  const bool is_validation = row.contains("kind") && (row["kind"] == "validation" || row["kind"] == "task");
   return row["step"].get<int64_t>() <= (is_validation ? end.validated : end.step);
 }
 
@@ -55,6 +55,15 @@ ordered_json to_json(const ValidationMetrics& row) {
           {"bits_per_byte", number(row.bits_per_byte)}};
 }
 
+ordered_json to_json(const TaskMetrics& row) {
+  ordered_json out{{"kind", "task"}, {"step", row.step}, {"set", row.set}};
+  for (const Metric& metric : row.metrics) {
+    out[metric.name] = number(metric.value);
+    out[metric.name + "_stderr"] = number(metric.stderr_of_value);
+  }
+  return out;
+}
+
 void drop_metrics_after(const fs::path& file, const MetricsEnd& end) {
   if (!fs::exists(file)) return;
   const std::string content = read_file(file);
@@ -83,6 +92,8 @@ void MetricsWriter::write(const TrainMetrics& row) { write(to_json(row), "train/
 void MetricsWriter::write(const ValidationMetrics& row) {
   write(to_json(row), concat("validation/", row.set, "/"));
 }
+
+void MetricsWriter::write(const TaskMetrics& row) { write(to_json(row), concat("task/", row.set, "/")); }
 
 void MetricsWriter::write(const ordered_json& row, const std::string& tag_prefix) {
   file_.write(row.dump(-1, ' ', /*ensure_ascii=*/false, ordered_json::error_handler_t::replace) + "\n");

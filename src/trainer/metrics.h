@@ -6,10 +6,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "core/atomic_file.h"
+#include "eval/scoring.h"
 #include "trainer/tensorboard.h"
 
 namespace transxssm {
@@ -41,13 +43,22 @@ struct ValidationMetrics {
   std::optional<double> bits_per_byte;  // unknown without a tokenizer
 };
 
+// One row {"kind": "task", "step", "set", and each measure with its standard error}.
+struct TaskMetrics {
+  int64_t step = 0;
+  std::string set;
+  std::vector<Metric> metrics;
+};
+
 nlohmann::ordered_json to_json(const TrainMetrics& row);
 nlohmann::ordered_json to_json(const ValidationMetrics& row);
+nlohmann::ordered_json to_json(const TaskMetrics& row);
 
 // The last steps that a checkpoint has rows of.
 struct MetricsEnd {
-  int64_t step = -1;       // training
-  int64_t validated = -1;  // validation: earlier than `step` where a run stopped before it could validate
+  int64_t step = -1;  // training
+  int64_t validated =
+      -1;  // validation and tasks: earlier than `step` where a run stopped before it could validate
 };
 
 // Drops the rows of a metrics file beyond `end`, and lines that a killed process left torn. The file is
@@ -65,6 +76,7 @@ class MetricsWriter {
 
   void write(const TrainMetrics& row);
   void write(const ValidationMetrics& row);
+  void write(const TaskMetrics& row);
 
  private:
   void write(const nlohmann::ordered_json& row, const std::string& tag_prefix);

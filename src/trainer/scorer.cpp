@@ -19,6 +19,12 @@ constexpr int64_t kShortestRow = 64;
 // The model reads all tokens but the last.
 int64_t read_tokens(const ScoredText& text) { return static_cast<int64_t>(text.tokens.size()) - 1; }
 
+int64_t row_length(int64_t tokens, int64_t most) {
+  int64_t length = kShortestRow;
+  while (length < tokens) length *= 2;
+  return std::min(length, most);
+}
+
 struct PlacedText {
   size_t index;
   int64_t begin;  // in the flattened batch
@@ -43,10 +49,10 @@ void place(const ScoredText& text, size_t index, int64_t begin, PackedTexts& pac
 // Takes texts from order[next] on, the longest first, until a row more would be too much. What stays free at
 // the end of a row is a document of its own.
 PackedTexts pack_texts(const std::vector<ScoredText>& texts, const std::vector<size_t>& order, size_t& next,
-                       int64_t batch_tokens, bool whole_batches) {
+                       int64_t longest_row, int64_t batch_tokens, bool whole_batches) {
   PackedTexts packed;
   Batch& batch = packed.batch;
-  batch.seq_len = scored_row_length(read_tokens(texts[order[next]]));
+  batch.seq_len = row_length(read_tokens(texts[order[next]]), longest_row);
   const int64_t most_rows = std::max<int64_t>(1, batch_tokens / batch.seq_len);
   batch.tokens.resize(most_rows * batch.seq_len);
   int64_t row = 0, used = 0;
@@ -95,12 +101,6 @@ void score_batch(const HybridModel& model, const std::vector<ScoredText>& texts,
 
 }  // namespace
 
-int64_t scored_row_length(int64_t tokens) {
-  int64_t length = kShortestRow;
-  while (length < tokens) length *= 2;
-  return length;
-}
-
 void score_texts(const HybridModel& model, const std::vector<ScoredText>& texts, int64_t batch_tokens,
                  const VisitScores& visit, const std::function<bool(size_t)>& done) {
   const at::NoGradGuard no_grad;
@@ -114,7 +114,8 @@ void score_texts(const HybridModel& model, const std::vector<ScoredText>& texts,
   // On a GPU each new shape costs the choice of products and plans; a CPU has neither.
   const bool whole_batches = model.device().is_cuda();
   for (size_t next = 0; next < order.size();) {
-    const PackedTexts packed = pack_texts(texts, order, next, batch_tokens, whole_batches);
+    const PackedTexts packed =
+        pack_texts(texts, order, next, model.max_positions(), batch_tokens, whole_batches);
     score_batch(model, texts, packed, visit);
     if (!done(packed.placed.size())) return;
   }

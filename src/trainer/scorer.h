@@ -15,15 +15,12 @@ namespace transxssm {
 using VisitScores =
     std::function<void(size_t index, std::span<const float> losses, std::span<const char> greedy)>;
 
-// Texts of similar length share a batch: rows of the same number of tokens, a power of two, that hold as many
-// texts as fit, each a document. Neighbours change nothing but rounding. `batch_tokens`: of a batch, or of
-// its only text where that is longer. `visit` is called in any order, `done` after each batch with the number
-// of texts in it; when it returns false, scoring ends.
+// Texts of similar length share a batch: rows of the same number of tokens, a power of two or all that the
+// model can read at once, that hold as many texts as fit, each a document. Neighbours change nothing but
+// rounding. `batch_tokens`: of a batch, or of its only text where that is longer. `visit` is called in any
+// order, `done` after each batch with the number of texts in it; when it returns false, scoring ends.
 void score_texts(const HybridModel& model, const std::vector<ScoredText>& texts, int64_t batch_tokens,
                  const VisitScores& visit, const std::function<bool(size_t)>& done);
-
-// What a text of `tokens` takes of the rotary table.
-int64_t scored_row_length(int64_t tokens);
 
 // Of all continuations, in order; empty when `go_on` said no.
 std::vector<ContinuationScore> score_continuations(const HybridModel& model,

@@ -50,6 +50,7 @@ Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const Run
       loader_(config.data, loader_shape(config, tokenizer_)),
       validation_sets_(make_validation_sets(config.data, loader_shape(config, tokenizer_),
                                             config.validation.sequences, tokenizer_.bytes_per_token)),
+      task_sets_(load_task_sets(config.data, config.train.seq_len)),
       learner_(config, device),
       schedule_(make_lr_schedule(config.optimizer, config.schedule, config.train.max_steps)),
       checkpointer_(std::move(checkpointer)),
@@ -189,13 +190,32 @@ void Trainer::validate() {
   const Pace::Pause pause(pace_);
   const auto results = evaluate(learner_.model, validation_sets_, [&] { return stop_reason().has_value(); });
   if (!results) return;
+  const auto tasks = answer_tasks();
+  if (!tasks) return;
   for (const ValidationResult& result : *results) {
     metrics_->write(ValidationMetrics{step_, result.set, result.loss, result.bits_per_byte});
     std::string line = concat("step ", step_, " | validation ", result.set, " | loss ", result.loss);
     if (result.bits_per_byte) line += concat(" | bits per byte ", *result.bits_per_byte);
     log_info(line);
   }
+  for (const TaskMetrics& task : *tasks) {
+    metrics_->write(task);
+    std::string line = concat("step ", step_, " | task ", task.set);
+    for (const Metric& metric : task.metrics) line += concat(" | ", metric.name, " ", metric.value);
+    log_info(line);
+  }
   validated_step_ = step_;
+}
+
+std::optional<std::vector<TaskMetrics>> Trainer::answer_tasks() {
+  const int64_t batch_tokens = config_.train.micro_batch_size * config_.train.seq_len;
+  std::vector<TaskMetrics> out;
+  for (const TaskSet& set : task_sets_) {
+    auto metrics = evaluate_task(learner_.model, set, batch_tokens, [&](size_t) { return !stop_reason(); });
+    if (!metrics) return std::nullopt;
+    out.push_back({step_, set.name, std::move(*metrics)});
+  }
+  return out;
 }
 
 void Trainer::write_gemms() {

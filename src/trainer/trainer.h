@@ -23,6 +23,7 @@
 #include "trainer/step_report.h"
 #include "trainer/step_tracer.h"
 #include "trainer/stop.h"
+#include "trainer/task_set.h"
 
 namespace transxssm {
 
@@ -71,6 +72,7 @@ class Trainer {
   void read_reports(size_t leave_queued);
   void log_step(const QueuedStep& queued, const StepReport& report);
   void validate();
+  std::optional<std::vector<TaskMetrics>> answer_tasks();  // none when stopped
   void save();
   void tell_step();  // in status.json
   void write_gemms();
@@ -82,6 +84,7 @@ class Trainer {
   StopWatch stop_watch_;
   Loader loader_;
   std::vector<ValidationSet> validation_sets_;
+  std::vector<TaskSet> task_sets_;
   Learner learner_;
   LrSchedule schedule_;
   Checkpointer checkpointer_;

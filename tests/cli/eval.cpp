@@ -76,6 +76,34 @@ TEST_CASE("eval: texts, token shards and tasks in one go, as JSON and as a table
     REQUIRE(contains(table.out, part));
 }
 
+TEST_CASE("eval: a training run answers its tasks at every validation") {
+  const TinyRun run;
+  RunConfig config = run.config();
+  config.train.run_dir = "run";
+  config.data.validation.clear();
+  config.data.tasks = {{"license", "requests.jsonl"}};
+  config.validation.every = 1;
+  write(run.folder / "run.yaml", to_yaml(config));
+  write(run.folder / "requests.jsonl", kGood + kGood);
+  train_on_text(run.folder.path());
+  std::vector<nlohmann::json> rows;
+  for (const auto& row : metric_rows((run.folder / "run").string()))
+    if (row["kind"] == "task") rows.push_back(row);
+  REQUIRE(rows.size() == 2);
+  REQUIRE(rows[1]["set"] == "license");
+  REQUIRE(rows[1]["step"] == 2);
+  REQUIRE(rows[1]["acc_stderr"] == 0.0);
+  const Ended ended = run_program(run.folder.path(), words(kEval + "--requests requests.jsonl --json"));
+  REQUIRE(ended.code == 0);
+  for (const char* measure : {"acc", "acc_norm", "acc_bytes"})
+    REQUIRE(nlohmann::json::parse(ended.out)["results"][0][measure] == rows[1][measure]);
+
+  write(run.folder / "requests.jsonl", kGood + "{}\n");
+  const Ended refused = run_program(run.folder.path(), words(train(kModel + "--set train.run_dir=second")));
+  REQUIRE(refused.code == kBadInput);
+  REQUIRE(contains(refused.err, "requests.jsonl:2: has no \"continuations\""));
+}
+
 TEST_CASE("eval: bad command lines and files") {
   check_all({
       {"no checkpoint", "eval --text a.txt", {"transxssm eval: --checkpoint is required"}},
