@@ -106,9 +106,12 @@ void score_texts(const HybridModel& model, const std::vector<ScoredText>& texts,
   const at::NoGradGuard no_grad;
   std::vector<size_t> order(texts.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  for (const ScoredText& text : texts)
+  for (const ScoredText& text : texts) {
     expect(text.scored_from >= 1 && text.scored_from < static_cast<int64_t>(text.tokens.size()),
            concat("a text of ", text.tokens.size(), " tokens can't be scored from ", text.scored_from));
+    expect(read_tokens(text) <= model.max_positions(),
+           concat("a text of ", text.tokens.size(), " tokens for a model of ", model.max_positions()));
+  }
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return texts[a].tokens.size() > texts[b].tokens.size(); });
   // On a GPU each new shape costs the choice of products and plans; a CPU has neither.

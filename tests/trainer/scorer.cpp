@@ -74,6 +74,14 @@ TEST_CASE("scorer: stops when told to") {
   REQUIRE(score_continuations(tiny.model, texts, 128, [](size_t) { return false; }).empty());
 }
 
+TEST_CASE("scorer: texts as long as the model reads, and none beyond") {
+  const TinyModel tiny(tiny_config("transxssm"), {70});
+  const auto scores = score_continuations(tiny.model, {text(71, 1, 1), text(3, 1, 2)}, 64, always);
+  REQUIRE(scores[0].log_likelihood < 0);
+  REQUIRE(scores[1].log_likelihood < 0);
+  REQUIRE_THROWS(score_continuations(tiny.model, {text(72, 1, 1)}, 64, always));
+}
+
 TEST_CASE("perplexity: the loss that the trainer reports on the same windows") {
   const TinyRun run;
   write_windows(run.folder.path());
