@@ -82,7 +82,7 @@ TEST_CASE("attention_step on CUDA: close to f64 at every length around tiles and
 }
 
 TEST_CASE("attention_step on CUDA: long caches, few and many rows", "[ops][cuda]") {
-  const auto [rows, groups] = GENERATE(table<int64_t, int64_t>({{1, 1}, {1, 16}, {33, 4}}));
+  const auto [rows, groups] = GENERATE(table<int64_t, int64_t>({{1, 1}, {1, 16}, {33, 1}}));
   CAPTURE(rows, groups);
   std::vector<int64_t> positions;
   for (int64_t b = 0; b < rows; ++b) positions.push_back(4095 - 97 * b);
