@@ -16,3 +16,7 @@ find_library(SENTENCEPIECE_TRAIN_LIBRARY sentencepiece_train REQUIRED)
 add_library(sentencepiece::sentencepiece INTERFACE IMPORTED)
 target_include_directories(sentencepiece::sentencepiece INTERFACE ${SENTENCEPIECE_INCLUDE_DIR})
 target_link_libraries(sentencepiece::sentencepiece INTERFACE ${SENTENCEPIECE_LIBRARY} ${SENTENCEPIECE_TRAIN_LIBRARY})
+# Ahead of LibTorch in every link: both Debian's sentencepiece and libc10 export FLAGS_minloglevel and the like, and where
+# c10 comes first, sentencepiece's larger objects overwrite c10's switches (a failed allocation then aborts).
+target_link_options(sentencepiece::sentencepiece INTERFACE
+  "LINKER:--push-state,--no-as-needed,${SENTENCEPIECE_LIBRARY},--pop-state")
