@@ -25,7 +25,7 @@ struct AdamWControl {
 //   m = β₁ m + (1−β₁) g     v = β₂ v + (1−β₂) g²
 //   w = w − lr (m / (1−β₁ᵗ) / (√(v / (1−β₂ᵗ)) + eps) + weight_decay w)
 // master, m, v, grad: f32 [n]; compute: bf16 [n] copy of the new master, or undefined where compute is the
-// master itself. All in place. CUDA: one kernel; CPU: one loop.
+// master itself. In place, but for `grad`. CUDA: one kernel; CPU: one loop.
 void adamw(const AdamWOptions& options, const AdamWControl& control, const at::Tensor& master,
            const at::Tensor& m, const at::Tensor& v, const at::Tensor& grad, const at::Tensor& compute);
 

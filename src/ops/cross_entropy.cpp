@@ -87,35 +87,58 @@ CrossEntropyResult sum_rows(const RowLosses& rows, const at::Tensor& scale) {
   return out;
 }
 
-// With a parameter the gradients too.
-CrossEntropyGradient run(const at::Tensor& strided_hidden, const at::Tensor& weight, const at::Tensor& labels,
-                         const at::Tensor& scale, double z_loss, const ParameterPtr& w) {
-  expect_shape("cross_entropy hidden", strided_hidden, {labels.numel(), weight.size(1)});
-  expect_dtype("cross_entropy hidden", strided_hidden, weight.scalar_type());
-  expect_dtype("cross_entropy labels", labels, at::kLong);
-  const at::NoGradGuard no_grad;
-  const c10::DeviceGuard on_device(strided_hidden.device());
-  const at::Tensor hidden = strided_hidden.contiguous(), all_labels = labels.contiguous();
-  const int64_t rows = hidden.size(0), vocabulary = weight.size(0);
-  const RowLosses losses{at::empty({rows}, hidden.options().dtype(accumulate_type(hidden))),
-                         at::empty({rows}, hidden.options().dtype(accumulate_type(hidden)))};
-  const bool gradient = static_cast<bool>(w);
-  CrossEntropyGradient out;
-  if (gradient) out.dhidden = at::empty_like(hidden);
+void check_arguments(const char* op, const at::Tensor& hidden, const at::Tensor& weight,
+                     const at::Tensor& labels) {
+  expect_shape(concat(op, " hidden").c_str(), hidden, {labels.numel(), weight.size(1)});
+  expect_dtype(concat(op, " hidden").c_str(), hidden, weight.scalar_type());
+  expect_dtype(concat(op, " labels").c_str(), labels, at::kLong);
+}
 
+struct Chunk {
+  int64_t begin, count;
+  at::Tensor hidden, logits, labels;
+  RowLosses out;
+};
+
+// Visits chunks of rows with their logits, which share one memory. Returns what the visits write to `out`.
+template <class Visit>
+RowLosses by_chunks(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                    Visit&& visit) {
+  const int64_t rows = hidden.size(0), vocabulary = weight.size(0);
+  const auto sums = hidden.options().dtype(accumulate_type(hidden));
+  const RowLosses losses{at::empty({rows}, sums), at::empty({rows}, sums)};
   const int64_t step = cross_entropy_chunk_rows(rows, vocabulary, hidden.device(), hidden.scalar_type());
   const at::Tensor buffer = logits_buffer(hidden, std::min(step, rows), vocabulary);
   for (int64_t begin = 0; begin < rows; begin += step) {
     const int64_t count = std::min(step, rows - begin);
-    const at::Tensor x = hidden.narrow(0, begin, count);
-    const at::Tensor logits = buffer.narrow(0, 0, count).narrow(1, 0, vocabulary);
-    multiply_into(logits, x, weight);
-    const at::Tensor dlogits = chunk_losses(logits, all_labels.narrow(0, begin, count), scale, z_loss,
-                                            gradient, rows_of(losses, begin, count));
-    if (!gradient) continue;
-    input_gradient_into(out.dhidden.narrow(0, begin, count), dlogits, weight);
-    if (w->grad.defined()) add_weight_gradient(w, dlogits, x);
+    const Chunk chunk{begin,
+                      count,
+                      hidden.narrow(0, begin, count),
+                      buffer.narrow(0, 0, count).narrow(1, 0, vocabulary),
+                      labels.narrow(0, begin, count),
+                      rows_of(losses, begin, count)};
+    multiply_into(chunk.logits, chunk.hidden, weight);
+    visit(chunk);
   }
+  return losses;
+}
+
+// With a parameter the gradients too.
+CrossEntropyGradient run(const at::Tensor& strided_hidden, const at::Tensor& weight, const at::Tensor& labels,
+                         const at::Tensor& scale, double z_loss, const ParameterPtr& w) {
+  check_arguments("cross_entropy", strided_hidden, weight, labels);
+  const at::NoGradGuard no_grad;
+  const c10::DeviceGuard on_device(strided_hidden.device());
+  const at::Tensor hidden = strided_hidden.contiguous();
+  const bool gradient = static_cast<bool>(w);
+  CrossEntropyGradient out;
+  if (gradient) out.dhidden = at::empty_like(hidden);
+  const RowLosses losses = by_chunks(hidden, weight, labels.contiguous(), [&](const Chunk& c) {
+    const at::Tensor dlogits = chunk_losses(c.logits, c.labels, scale, z_loss, gradient, c.out);
+    if (!gradient) return;
+    input_gradient_into(out.dhidden.narrow(0, c.begin, c.count), dlogits, weight);
+    if (w->grad.defined()) add_weight_gradient(w, dlogits, c.hidden);
+  });
   out.result = sum_rows(losses, scale);
   return out;
 }
@@ -136,28 +159,15 @@ CrossEntropyGradient cross_entropy_with_gradient(const at::Tensor& hidden, const
   return run(hidden, w->weight, labels, scale, z_loss, w);
 }
 
-TokenScores token_scores(const at::Tensor& strided_hidden, const at::Tensor& weight,
-                         const at::Tensor& labels) {
-  expect_shape("token_scores hidden", strided_hidden, {labels.numel(), weight.size(1)});
-  expect_dtype("token_scores hidden", strided_hidden, weight.scalar_type());
-  expect_dtype("token_scores labels", labels, at::kLong);
+TokenScores token_scores(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
+  check_arguments("token_scores", hidden, weight, labels);
   const at::NoGradGuard no_grad;
-  const c10::DeviceGuard on_device(strided_hidden.device());
-  const at::Tensor hidden = strided_hidden.contiguous(), all_labels = labels.contiguous();
-  const int64_t rows = hidden.size(0), vocabulary = weight.size(0);
-  const RowLosses losses{at::empty({rows}, hidden.options().dtype(accumulate_type(hidden))),
-                         at::empty({rows}, hidden.options().dtype(accumulate_type(hidden)))};
-  const at::Tensor likely = at::empty({rows}, hidden.options().dtype(at::kLong));
-  const int64_t step = cross_entropy_chunk_rows(rows, vocabulary, hidden.device(), hidden.scalar_type());
-  const at::Tensor buffer = logits_buffer(hidden, std::min(step, rows), vocabulary);
-  for (int64_t begin = 0; begin < rows; begin += step) {
-    const int64_t count = std::min(step, rows - begin);
-    const at::Tensor logits = buffer.narrow(0, 0, count).narrow(1, 0, vocabulary);
-    multiply_into(logits, hidden.narrow(0, begin, count), weight);
-    likely.narrow(0, begin, count).copy_(logits.argmax(1));  // before the losses: they reuse the memory
-    chunk_losses(logits, all_labels.narrow(0, begin, count), {}, 0.0, /*gradient=*/false,
-                 rows_of(losses, begin, count));
-  }
+  const c10::DeviceGuard on_device(hidden.device());
+  const at::Tensor likely = at::empty({hidden.size(0)}, hidden.options().dtype(at::kLong));
+  const RowLosses losses = by_chunks(hidden.contiguous(), weight, labels.contiguous(), [&](const Chunk& c) {
+    likely.narrow(0, c.begin, c.count).copy_(c.logits.argmax(1));  // before the losses: they reuse the memory
+    chunk_losses(c.logits, c.labels, {}, 0.0, /*gradient=*/false, c.out);
+  });
   return {losses.losses, likely};
 }
 

@@ -27,18 +27,23 @@ std::optional<std::filesystem::path> file_for(const GemmMachine& machine) {
 
 using Kept = std::map<std::string, GemmAlgorithm>;
 
-Kept read(const std::filesystem::path& file) {
-  return std::filesystem::exists(file) ? nlohmann::json::parse(read_file(file)).get<Kept>() : Kept();
-}
-
 // A cache that is broken or out of reach costs a search, never a run.
 template <class Work>
 void or_warn(const std::filesystem::path& file, Work&& work) {
   try {
     work();
   } catch (const std::exception& error) {
-    log_warning(concat("algorithms of products are not kept in ", file.string(), ": ", error.what()));
+    log_warning(concat("algorithms of products in ", file.string(), ": ", error.what()));
   }
+}
+
+// Nothing of a broken file, which the next search replaces.
+Kept read(const std::filesystem::path& file) {
+  Kept kept;
+  or_warn(file, [&] {
+    if (std::filesystem::exists(file)) kept = nlohmann::json::parse(read_file(file)).get<Kept>();
+  });
+  return kept;
 }
 
 }  // namespace
@@ -66,13 +71,9 @@ GemmAlgorithm search_gemm(const std::vector<GemmAlgorithm>& proposals,
 
 std::optional<GemmAlgorithm> kept_gemm(const GemmMachine& machine, const std::string& name) {
   const auto file = file_for(machine);
-  std::optional<GemmAlgorithm> found;
-  if (file)
-    or_warn(*file, [&] {
-      const Kept kept = read(*file);
-      if (const auto entry = kept.find(name); entry != kept.end()) found = entry->second;
-    });
-  return found;
+  const Kept kept = file ? read(*file) : Kept();
+  const auto found = kept.find(name);
+  return found == kept.end() ? std::nullopt : std::optional(found->second);
 }
 
 void keep_gemm(const GemmMachine& machine, const std::string& name, const GemmAlgorithm& algorithm) {

@@ -19,8 +19,8 @@ kernels::GemmAlgorithm search_gemm(const std::vector<kernels::GemmAlgorithm>& pr
                                    const std::function<double(const kernels::GemmAlgorithm&)>& milliseconds);
 
 // What earlier runs found, by the names of ops/gemm.h: one file for each kind of GPU and version of cuBLASLt
-// in $XDG_CACHE_HOME/transxssm or ~/.cache/transxssm. Without such a folder, or with a file that cannot be
-// read or written, nothing is kept, and a warning says so.
+// in $XDG_CACHE_HOME/transxssm or ~/.cache/transxssm. Without a home nothing is kept; a file that cannot be
+// read or written is warned of and does not stop a run.
 std::optional<kernels::GemmAlgorithm> kept_gemm(const kernels::GemmMachine& machine, const std::string& name);
 void keep_gemm(const kernels::GemmMachine& machine, const std::string& name,
                const kernels::GemmAlgorithm& algorithm);

@@ -14,6 +14,13 @@ void train_run(const fs::path& folder) {
   REQUIRE(run_program(folder, words(train("--set train.max_steps=2"))).code == 0);
 }
 
+void train_without_tokenizer(const TinyRun& run) {
+  RunConfig config = run.config();
+  config.train.run_dir = "run";
+  write(run.folder / "run.yaml", to_yaml(config));
+  train_run(run.folder.path());
+}
+
 fs::path weights(const fs::path& folder) {
   return folder / "run/checkpoints/step_00000002/shard-00001-of-00001.safetensors";
 }
@@ -111,10 +118,7 @@ TEST_CASE("export: damaged exported folders") {
 
 TEST_CASE("export: a run without a tokenizer, its step, its export") {
   const TinyRun run;
-  RunConfig config = run.config();
-  config.train.run_dir = "run";
-  write(run.folder / "run.yaml", to_yaml(config));
-  train_run(run.folder.path());
+  train_without_tokenizer(run);
   for (const std::string from :
        {"run", "run/checkpoints", "run/checkpoints/latest", "run/checkpoints/step_00000002"}) {
     CAPTURE(from);
@@ -137,10 +141,7 @@ TEST_CASE("export: a run without a tokenizer, its step, its export") {
 
 TEST_CASE("import: the folder's export has the same bytes, and training starts from either") {
   const TinyRun run;
-  RunConfig config = run.config();
-  config.train.run_dir = "run";
-  write(run.folder / "run.yaml", to_yaml(config));
-  train_run(run.folder.path());
+  train_without_tokenizer(run);
   const auto done = [&](const std::string& arguments) {
     const Ended ended = run_program(run.folder.path(), words(arguments));
     INFO(arguments << '\n' << ended.err);

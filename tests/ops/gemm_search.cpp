@@ -40,5 +40,7 @@ TEST_CASE("gemm search: what was found is kept by machine; a broken file costs a
   for (const auto& entry : std::filesystem::recursive_directory_iterator(cache / "deep"))
     if (entry.is_regular_file()) std::ofstream(entry.path()) << "{";
   REQUIRE_FALSE(ops::kept_gemm(here, "forward 1 2 3"));
+  ops::keep_gemm(here, "forward 1 2 3", {8});
+  REQUIRE(ops::kept_gemm(here, "forward 1 2 3") == GemmAlgorithm{8});
   ::unsetenv("XDG_CACHE_HOME");
 }
