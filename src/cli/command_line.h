@@ -7,6 +7,8 @@
 #include <CLI/CLI.hpp>
 
 #include "config/run_config.h"
+#include "core/check.h"
+#include "trainer/errors.h"
 
 namespace transxssm {
 
@@ -26,6 +28,18 @@ inline void add_device_option(CLI::App& command, std::string& device) {
 inline Device device_named(const std::string& name) {
   if (name == "cpu") return Device::cpu;
   return name == "cuda" ? Device::cuda : Device::automatic;
+}
+
+// Runs `work`. Where memory runs out, throws InputError that says so and gives the advice.
+template <class Work>
+void advise_on_memory(const char* advice, Work&& work) {
+  try {
+    work();
+  } catch (const std::exception& error) {
+    const auto shortage = out_of_memory(error);
+    if (!shortage) throw;
+    throw InputError(concat("out of memory: ", *shortage, "\n", advice));
+  }
 }
 
 }  // namespace transxssm

@@ -16,14 +16,12 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
-#include "checkpoint/manifest.h"
 #include "cli/command_line.h"
 #include "cli/table.h"
 #include "core/check.h"
 #include "core/counted.h"
 #include "core/logging.h"
 #include "eval/question.h"
-#include "export/folder.h"
 #include "trainer/inference.h"
 #include "trainer/perplexity.h"
 #include "trainer/task_set.h"
@@ -83,24 +81,6 @@ struct Session {
   int64_t max_length = 0, batch_tokens = 0;
 };
 
-// The model must have been trained with this tokenizer, as far as it can be known.
-void check_tokenizer(const Tokenizer& tokenizer, const InferenceModel& loaded, const fs::path& from) {
-  expect_input(tokenizer.vocab_size() <= loaded.config.model.vocab_size,
-               concat("the tokenizer has ", tokenizer.vocab_size(), " pieces, the model only ",
-                      loaded.config.model.vocab_size));
-  expect_input(tokenizer.bos_id() >= 0 && tokenizer.eos_id() >= 0,
-               "the tokenizer has no BOS or no EOS; texts to evaluate start with one and end with the other");
-  if (is_exported_folder(from)) {
-    const int64_t eos = loaded.config.data.eod_id;
-    expect_input(eos < 0 || eos == tokenizer.eos_id(),
-                 concat("the tokenizer's EOS is ", tokenizer.eos_id(), ", the model's ", eos));
-    return;
-  }
-  const std::string hash = read_manifest(from).run.value("tokenizer", "");
-  expect_input(hash.empty() || hash == tokenizer.hash(),
-               "the tokenizer is not the one that the model was trained with (their hashes differ)");
-}
-
 Session open_session(const Options& options) {
   bool needs_text = !options.texts.empty() || !options.tokenizer.empty();
   for (const auto& files : options.tasks) needs_text = needs_text || !files.empty();
@@ -115,8 +95,12 @@ Session open_session(const Options& options) {
     if (needs_text) throw;
   }
   session.loaded = load_for_inference(options.checkpoint, device_named(options.device), /*max_positions=*/1);
-  if (session.tokenizer)
-    check_tokenizer(*session.tokenizer, session.loaded, weights_folder(options.checkpoint));
+  if (session.tokenizer) {
+    check_tokenizer(*session.tokenizer, session.loaded);
+    expect_input(
+        session.tokenizer->bos_id() >= 0 && session.tokenizer->eos_id() >= 0,
+        "the tokenizer has no BOS or no EOS; texts to evaluate start with one and end with the other");
+  }
   session.max_length = options.max_length > 0 ? options.max_length : session.loaded.config.train.seq_len;
   const bool gpu = session.loaded.device.device.is_cuda();
   session.batch_tokens = options.batch_tokens > 0 ? options.batch_tokens : gpu ? 16384 : 2048;
@@ -281,7 +265,10 @@ void add_eval_command(CLI::App& app) {
   command->add_flag("--json", options->json, "Print results as JSON");
   command->add_option("--tokenizer", options->tokenizer, "SentencePiece model (default: the run's)");
   add_device_option(*command, options->device);
-  command->callback([options] { evaluate(*options); });
+  command->callback([options] {
+    advise_on_memory("Lower --batch-tokens or --max-length, or use --device cpu.",
+                     [&] { evaluate(*options); });
+  });
 }
 
 }  // namespace transxssm

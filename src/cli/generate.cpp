@@ -140,9 +140,7 @@ Session open_session(const Options& options, const std::vector<Prompt>& prompts,
   session.vocab_size = config.model.vocab_size;
   session.eos_id = config.data.eod_id;
   if (session.tokenizer) {
-    expect_input(session.tokenizer->vocab_size() <= session.vocab_size,
-                 concat("the tokenizer has ", session.tokenizer->vocab_size(), " pieces, the model only ",
-                        session.vocab_size));
+    check_tokenizer(*session.tokenizer, session.loaded);
     session.vocab_size = session.tokenizer->vocab_size();
     session.eos_id = session.tokenizer->eos_id();
   }
@@ -328,7 +326,10 @@ void add_generate_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--tokenizer", options->tokenizer, "SentencePiece model (default: the run's)");
   add_device_option(*command, options->device);
-  command->callback([options] { generate(*options); });
+  command->callback([options] {
+    advise_on_memory("Lower --batch-size, --max-new-tokens or the prompts' lengths, or use --device cpu.",
+                     [&] { generate(*options); });
+  });
 }
 
 }  // namespace transxssm

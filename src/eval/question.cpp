@@ -182,7 +182,9 @@ std::optional<std::vector<std::string>> piqa_labels(const fs::path& file) {
 // Calls `visit` with each line that is not blank, until it returns false.
 template <class Visit>
 void for_each_line(const fs::path& file, Visit&& visit) {
-  expect_input(fs::is_regular_file(file), concat(file.string(), ": there is no such file"));
+  expect_input(fs::exists(file), concat(file.string(), ": there is no such file"));
+  expect_input(!fs::is_directory(file),
+               concat(file.string(), ": is a folder; expected a file of JSON lines"));
   auto sources = find_text_sources({file.string()}, TextFormat::jsonl);
   BlockReader reader(std::move(sources));
   while (auto block = reader.next()) {

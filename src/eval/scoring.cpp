@@ -31,7 +31,8 @@ ScoredText encode_pair(const Tokenizer& tokenizer, const std::string& context,
   expect_input(out.scored_from < total, concat(where, ": a continuation adds no token to its context"));
   expect_input(total - out.scored_from <= max_length,
                concat(where, ": a continuation has ", total - out.scored_from,
-                      " tokens, more than the longest text of ", max_length, "; --max-length raises it"));
+                      " tokens, more than the longest text of ", max_length,
+                      " (--max-length of eval, train.seq_len of a training run)"));
   const int64_t left_out = std::max<int64_t>(0, total - (max_length + 1));
   out.tokens.erase(out.tokens.begin(), out.tokens.begin() + left_out);
   out.scored_from -= left_out;

@@ -55,6 +55,7 @@ InferenceModel load_for_inference(const fs::path& path, Device device, int64_t m
     const Manifest manifest = read_manifest(from);
     out.config = config_from_json(manifest.run.at("config"));
     out.step = manifest.step;
+    out.tokenizer_hash = manifest.run.value("tokenizer", "");
   }
   out.device = choose_device(device, out.config.precision.compute, "--device");
   out.parameters =
@@ -88,6 +89,20 @@ fs::path find_tokenizer(const fs::path& path, const std::string& given) {
                concat("the run of ", step_folder.string(),
                       " was trained without a tokenizer: name one with --tokenizer"));
   return config.data.tokenizer;
+}
+
+void check_tokenizer(const Tokenizer& tokenizer, const InferenceModel& model) {
+  expect_input(tokenizer.vocab_size() <= model.config.model.vocab_size,
+               concat("the tokenizer has ", tokenizer.vocab_size(), " pieces, the model only ",
+                      model.config.model.vocab_size));
+  if (!model.tokenizer_hash.empty()) {
+    expect_input(model.tokenizer_hash == tokenizer.hash(),
+                 "the tokenizer is not the one that the model was trained with (their hashes differ)");
+    return;
+  }
+  const int64_t eos = model.config.data.eod_id;
+  expect_input(eos < 0 || eos == tokenizer.eos_id(),
+               concat("the tokenizer's EOS is ", tokenizer.eos_id(), ", the model's ", eos));
 }
 
 }  // namespace transxssm

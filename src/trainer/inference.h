@@ -19,6 +19,7 @@ inline constexpr const char* kRunTokenizerName = "tokenizer.model";
 struct InferenceModel {
   RunConfig config;
   int64_t step = 0;
+  std::string tokenizer_hash;  // of the run's; empty where that is not known
   ComputeDevice device;
   std::unique_ptr<FlatParameters> parameters;  // compute weights only
   std::unique_ptr<HybridModel> model;
@@ -42,5 +43,9 @@ void load_weights(const std::filesystem::path& step_or_exported, const ModelConf
 // The SentencePiece model that belongs to `path`: `given` if not empty, else the copy in the run folder or
 // exported folder, else the configured path.
 std::filesystem::path find_tokenizer(const std::filesystem::path& path, const std::string& given);
+
+// Throws InputError when the model was trained with another tokenizer, as far as that can be known: by hash
+// for a run's, by EOS otherwise.
+void check_tokenizer(const Tokenizer& tokenizer, const InferenceModel& model);
 
 }  // namespace transxssm

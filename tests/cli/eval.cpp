@@ -36,6 +36,13 @@ Setup trained(const std::string& name = "", const std::string& content = "") {
   };
 }
 
+void trained_beside_other_tokenizer(const fs::path& folder) {
+  train_on_text(folder);
+  const Ended ended = run_program(
+      folder, words("tokenizer train --input text.txt --output other --vocab-size 390 --threads 1"));
+  REQUIRE(ended.code == 0);
+}
+
 }  // namespace
 
 TEST_CASE("eval: texts, token shards and tasks in one go, as JSON and as a table") {
@@ -98,10 +105,22 @@ TEST_CASE("eval: a training run answers its tasks at every validation") {
   for (const char* measure : {"acc", "acc_norm", "acc_bytes"})
     REQUIRE(nlohmann::json::parse(ended.out)["results"][0][measure] == rows[1][measure]);
 
-  write(run.folder / "requests.jsonl", kGood + "{}\n");
-  const Ended refused = run_program(run.folder.path(), words(train(kModel + "--set train.run_dir=second")));
-  REQUIRE(refused.code == kBadInput);
-  REQUIRE(contains(refused.err, "requests.jsonl:2: has no \"continuations\""));
+  const auto refuses = [&](const std::string& requests, const std::string& says) {
+    if (!requests.empty()) write(run.folder / "requests.jsonl", requests);
+    const Ended refused = run_program(run.folder.path(), words(train(kModel + "--set train.run_dir=second")));
+    INFO(refused.err);
+    REQUIRE(refused.code == kBadInput);
+    REQUIRE(contains(refused.err, says));
+  };
+  refuses(kGood + "{}\n", "requests.jsonl:2: has no \"continuations\"");
+  std::string long_text;
+  for (int i = 0; i < 30; ++i) long_text += " zxqj";
+  refuses(R"({"context": "a", "continuations": [")" + long_text + R"("], "label": 0})",
+          "requests.jsonl:1: a continuation has");
+  fs::remove(run.folder / "requests.jsonl");
+  refuses("", "requests.jsonl: there is no such file");
+  fs::create_directory(run.folder / "requests.jsonl");
+  refuses("", "requests.jsonl: is a folder");
 }
 
 TEST_CASE("eval: bad command lines and files") {
@@ -124,6 +143,7 @@ TEST_CASE("eval: bad command lines and files") {
 TEST_CASE("eval: bad questions") {
   check_all({
       {"missing requests", kEval + "--requests no.jsonl", {"no.jsonl: there is no such file"}, trained()},
+      {"folder", kEval + "--requests run", {"run: is a folder; expected a file of JSON lines"}, trained()},
       {"missing text", kEval + "--text no.txt", {"no.txt"}, trained()},
       {"torn line",
        kEval + "--requests r.jsonl",
@@ -131,17 +151,16 @@ TEST_CASE("eval: bad questions") {
        trained("r.jsonl", kGood + "{\"context\": \"a")},
       {"too long",
        kEval + "--max-length 2 --requests r.jsonl",
-       {"r.jsonl:1: a continuation has", "--max-length raises it"},
+       {"r.jsonl:1: a continuation has", "longest text of 2", "--max-length"},
        trained("r.jsonl", R"({"context": "a", "continuations": [" zxqj zxqj zxqj"], "label": 0})"
                           "\n")},
       {"another tokenizer",
        kEval + "--text text.txt --tokenizer other.model",
        {"not the one that the model was trained with"},
-       [](const fs::path& folder) {
-         train_on_text(folder);
-         const Ended ended = run_program(
-             folder, words("tokenizer train --input text.txt --output other --vocab-size 390 --threads 1"));
-         REQUIRE(ended.code == 0);
-       }},
+       trained_beside_other_tokenizer},
+      {"generate by another tokenizer",
+       "generate --checkpoint run --tokenizer other.model",
+       {"not the one that the model was trained with"},
+       trained_beside_other_tokenizer},
   });
 }
