@@ -18,10 +18,11 @@ MAY_INCLUDE = {
     "checkpoint": {"core", "config", "optim"},
     "export": {"core", "config", "ops", "optim", "data", "model", "checkpoint"},
     "eval": {"core", "data"},
-    "trainer": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "export", "eval"},
+    "parallel": {"core"},
+    "trainer": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "export", "eval", "parallel"},
     "generate": {"core", "config", "ops", "data", "model", "trainer"},
-    "bench": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "trainer", "generate"},
-    "cli": {"core", "config", "ops", "optim", "data", "model", "checkpoint", "export", "eval", "trainer", "generate", "bench"},
+    "bench": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "trainer", "generate", "parallel"},
+    "cli": {"core", "config", "ops", "optim", "data", "model", "checkpoint", "export", "eval", "trainer", "generate", "bench", "parallel"},
 }
 # The configuration that a folder may see; folders that are not named here see all of it, or (above) none.
 OWN_CONFIG = {

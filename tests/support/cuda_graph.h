@@ -16,11 +16,13 @@ namespace transxssm {
 
 class CapturedGraph {
  public:
-  // Captures `work` without running it; what it allocates lives as long as the graph.
-  explicit CapturedGraph(const std::function<void()>& work) {
+  // Captures `work` without running it; what it allocates lives as long as the graph. Threads that the test
+  // does not control (NCCL's) may use the GPU meanwhile only if `beside_others`.
+  explicit CapturedGraph(const std::function<void()>& work, bool beside_others = false) {
     c10::cuda::device_synchronize();
     const c10::cuda::CUDAStreamGuard stream(c10::cuda::getStreamFromPool());
-    graph_.capture_begin();
+    graph_.capture_begin({0, 0},
+                         beside_others ? cudaStreamCaptureModeThreadLocal : cudaStreamCaptureModeGlobal);
     work();
     graph_.capture_end();
   }
@@ -39,7 +41,9 @@ class CapturedGraph {
 
 class CapturedGraph {
  public:
-  explicit CapturedGraph(const std::function<void()>&) { throw std::runtime_error("built without CUDA"); }
+  explicit CapturedGraph(const std::function<void()>&, bool = false) {
+    throw std::runtime_error("built without CUDA");
+  }
   void replay() {}
 };
 
