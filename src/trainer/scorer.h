@@ -15,8 +15,8 @@ namespace transxssm {
 using VisitScores =
     std::function<void(size_t index, std::span<const float> losses, std::span<const char> greedy)>;
 
-// Texts of similar length share a batch: rows of the same number of tokens, a power of two or all that the
-// model can read at once, that hold as many texts as fit, each a document. Neighbours change nothing but
+// Texts share batches: rows of the same number of tokens, a power of two or all that the model can read at
+// once, that hold as many texts as fit, the longest first, each a document. Neighbours change nothing but
 // rounding. `batch_tokens`: of a batch, or of its only text where that is longer. `visit` is called in any
 // order, `done` after each batch with the number of texts in it; when it returns false, scoring ends.
 void score_texts(const HybridModel& model, const std::vector<ScoredText>& texts, int64_t batch_tokens,
