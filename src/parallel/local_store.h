@@ -18,7 +18,7 @@ class LocalStore {
   LocalStore& operator=(const LocalStore&) = delete;
 
   uint16_t port() const;
-  // What a rank needs to meet the others here.
+  // What a rank of this host needs to meet the others here.
   RankEnvironment environment(int rank, int size) const;
 
  private:
