@@ -40,12 +40,32 @@ struct Prepared {
   Position after;
 };
 
+// Every rank has equally many micro-batches.
+void expect_divides(const LoaderShape& shape) {
+  const int64_t at_once = shape.ranks * shape.micro_batch_size;
+  if (shape.global_batch_size % at_once == 0) return;
+  const int64_t below = shape.global_batch_size / at_once * at_once;
+  const int64_t micro_batches = shape.global_batch_size / shape.micro_batch_size;
+  int64_t fewer = std::min(shape.ranks, micro_batches);
+  while (micro_batches % fewer != 0) --fewer;
+  int64_t smaller = shape.micro_batch_size;
+  while (smaller > 0 && shape.global_batch_size % (shape.ranks * smaller) != 0) --smaller;
+  throw InputError(concat("train.global_batch_size: ", shape.global_batch_size,
+                          " sequences can't be divided among ", shape.ranks, " ranks in micro-batches of ",
+                          shape.micro_batch_size, "; nearest: global_batch_size ",
+                          below > 0 ? concat(below, " or ") : "", below + at_once,
+                          smaller > 0 ? concat(", micro_batch_size ", smaller) : "", ", or ", fewer,
+                          fewer == 1 ? " rank" : " ranks"));
+}
+
 void check_shape(const LoaderShape& shape) {
   expect_input(shape.seq_len >= 1, concat("train.seq_len: is ", shape.seq_len, "; at least 1"));
   expect_input(shape.micro_batch_size >= 1 && shape.global_batch_size >= 1 &&
                    shape.global_batch_size % shape.micro_batch_size == 0,
                concat("train.global_batch_size: ", shape.global_batch_size,
                       " is not a multiple of micro_batch_size ", shape.micro_batch_size));
+  expect(shape.rank >= 0 && shape.rank < shape.ranks, concat("rank ", shape.rank, " of ", shape.ranks));
+  expect_divides(shape);
   expect_input(shape.micro_batch_size <= std::numeric_limits<int32_t>::max() / shape.seq_len,
                concat("train.micro_batch_size: ", shape.micro_batch_size, " sequences of ", shape.seq_len,
                       " tokens are more than 2^31 − 1 tokens"));
@@ -99,7 +119,9 @@ struct Loader::Impl {
 
   void start();
   Prepared prepare(Position from) const;
+  int64_t window_at(size_t source, int64_t cursor) const;
   Window window(size_t source, int64_t cursor) const;
+  int64_t labels_of(size_t source, int64_t cursor) const;  // without reading its tokens
   nlohmann::json describe(size_t source) const;
   nlohmann::json with_moved_sources(nlohmann::json state) const;
   int64_t restored_cursor(size_t source, const nlohmann::json& saved) const;
@@ -126,25 +148,42 @@ void Loader::Impl::start() {
   });
 }
 
-Window Loader::Impl::window(size_t source, int64_t cursor) const {
+// In its source.
+int64_t Loader::Impl::window_at(size_t source, int64_t cursor) const {
   const WindowRange& range = sources[source];
   const Permutation order(range.count,
                           epoch_key(config.seed, range.source.num_tokens(), cursor / range.count));
-  return range.source.window(range.first + order(cursor % range.count), shape.seq_len, shape.vocab_size);
+  return range.first + order(cursor % range.count);
+}
+
+Window Loader::Impl::window(size_t source, int64_t cursor) const {
+  return sources[source].source.window(window_at(source, cursor), shape.seq_len, shape.vocab_size);
+}
+
+int64_t Loader::Impl::labels_of(size_t source, int64_t cursor) const {
+  if (config.packing == Packing::concatenated) return shape.seq_len;
+  const auto starts = sources[source].source.document_starts(window_at(source, cursor), shape.seq_len);
+  return counted_labels(shape.seq_len, starts.size(), config.packing);
 }
 
 Prepared Loader::Impl::prepare(Position from) const {
   Mixture mixture(weights);
   mixture.restore(std::move(from.given));
   Prepared prepared;
-  for (int64_t done = 0; done < shape.global_batch_size; done += shape.micro_batch_size) {
-    std::vector<Window> windows;
-    for (int64_t row = 0; row < shape.micro_batch_size; ++row) {
-      const size_t source = mixture.next();
-      windows.push_back(window(source, from.cursors[source]++));
+  std::vector<Window> windows;
+  const int64_t share = shape.global_batch_size / shape.ranks;
+  for (int64_t sequence = 0; sequence < shape.global_batch_size; ++sequence) {
+    const size_t source = mixture.next();
+    const int64_t cursor = from.cursors[source]++;
+    if (sequence / share != shape.rank) {
+      prepared.batch.counted_labels += labels_of(source, cursor);
+      continue;
     }
+    windows.push_back(window(source, cursor));
+    if (static_cast<int64_t>(windows.size()) < shape.micro_batch_size) continue;
     prepared.batch.micro_batches.push_back(pack(windows, config.packing));
     prepared.batch.counted_labels += prepared.batch.micro_batches.back().counted_labels;
+    windows.clear();
   }
   prepared.after.sequences = from.sequences + shape.global_batch_size;
   prepared.after.tokens = from.tokens + shape.global_batch_size * shape.seq_len;

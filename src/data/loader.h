@@ -16,6 +16,8 @@ struct LoaderShape {
   int64_t global_batch_size = 0;  // sequences a step
   int64_t micro_batch_size = 0;   // divides it
   int64_t vocab_size = 0;         // token ids are checked against it
+  int64_t rank = 0;               // which share of each global batch is read here,
+  int64_t ranks = 1;              // of so many; with the micro-batch size, they divide the global batch
 };
 
 // Order is a function of (data.seed, cursors) only, not of where the data lies. A window is seq_len + 1
@@ -23,15 +25,19 @@ struct LoaderShape {
 // epoch. Sources are mixed by weight: each sequence comes from the source furthest below its share. A thread
 // prepares the next global batches.
 //
-// The micro-batch size changes neither the sequences of a step nor their order: row r of micro-batch m is
-// sequence m · micro_batch_size + r of the step.
+// Neither the micro-batch size nor the number of ranks changes the sequences of a step, their order or the
+// saved state: row r of micro-batch m is sequence m · micro_batch_size + r of the rank's share, and shares
+// are consecutive. Of other ranks' sequences only the documents' index is read, for the step's number of
+// labels.
 class Loader {
  public:
-  // InputError for missing or damaged data, a source without a single window, or unusable weights.
+  // InputError for missing or damaged data, a source without a single window, unusable weights, or a global
+  // batch that can't be divided.
   Loader(const DataConfig& config, const LoaderShape& shape);
   ~Loader();
 
-  // The batch of the next step. Throws InputError for damaged data or a token id outside the vocabulary.
+  // This rank's share of the next step, with the labels counted in all of it. Throws InputError for damaged
+  // data or a token id outside the vocabulary.
   GlobalBatch next();
 
   // The batch of the last next() was not used: it comes again. Once for each next().

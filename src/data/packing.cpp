@@ -21,14 +21,12 @@ void pack_row(const Window& window, int64_t row, bool isolated, Batch& batch) {
     batch.labels[begin + t] = window.tokens[t + 1];
   }
   batch.document_offsets.push_back(static_cast<int32_t>(begin));
-  batch.counted_labels += seq_len;
   if (!isolated) return;
   int64_t previous = 0;
   for (const int64_t start : window.document_starts) {
     expect(start > previous && start <= seq_len, concat("document start ", start, " after ", previous));
     previous = start;
     batch.labels[begin + start - 1] = kNotCounted;
-    --batch.counted_labels;
     if (start < seq_len) batch.document_offsets.push_back(static_cast<int32_t>(begin + start));
   }
 }
@@ -40,6 +38,10 @@ int64_t document_capacity(int64_t batch, int64_t seq_len, Packing packing, int64
   if (packing == Packing::isolated) capacity += batch * seq_len / kUsualDocumentTokens;
   while (capacity < documents) capacity *= 2;
   return std::min(capacity, batch * seq_len);
+}
+
+int64_t counted_labels(int64_t seq_len, size_t document_starts, Packing packing) {
+  return packing == Packing::isolated ? seq_len - static_cast<int64_t>(document_starts) : seq_len;
 }
 
 Batch pack(const std::vector<Window>& windows, Packing packing) {
@@ -55,6 +57,7 @@ Batch pack(const std::vector<Window>& windows, Packing packing) {
     expect(static_cast<int64_t>(windows[row].tokens.size()) == batch.seq_len + 1,
            "windows of different lengths");
     pack_row(windows[row], row, packing == Packing::isolated, batch);
+    batch.counted_labels += counted_labels(batch.seq_len, windows[row].document_starts.size(), packing);
   }
   const auto documents = static_cast<int64_t>(batch.document_offsets.size());
   const int64_t capacity = document_capacity(batch.batch, batch.seq_len, packing, documents);

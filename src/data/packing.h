@@ -21,6 +21,10 @@ struct Window {
 // counts.
 Batch pack(const std::vector<Window>& windows, Packing packing);
 
+// Labels that pack() counts in a window of `seq_len` labels with `document_starts` documents that start in
+// it.
+int64_t counted_labels(int64_t seq_len, size_t document_starts, Packing packing);
+
 // Entries (without the last offset) of document_offsets for a micro-batch that holds `documents`.
 // concatenated: B. isolated: room for documents of 512 tokens on average, and twice, four times … that for
 // batches with shorter ones, so a corpus of ordinary documents has one capacity for the whole run and none is

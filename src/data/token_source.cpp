@@ -34,31 +34,43 @@ int64_t TokenSource::num_windows(int64_t seq_len) const {
   return std::max<int64_t>(num_tokens() - 1, 0) / seq_len;
 }
 
-Window TokenSource::window(int64_t index, int64_t seq_len, int64_t vocab_size) const {
-  expect(index >= 0 && index < num_windows(seq_len), concat("no window ", index));
-  const int64_t begin = index * seq_len;
-  const int64_t end = begin + seq_len + 1;
-  Window window;
-  window.tokens.resize(static_cast<size_t>(seq_len + 1));
+// Calls visit(shard, from, to) for the parts of [begin, end) in order.
+template <class Visit>
+void TokenSource::visit_shards(int64_t begin, int64_t end, Visit&& visit) const {
   // The last shard that starts at or before `begin` (a shard without tokens starts where the next one does).
   auto shard = static_cast<size_t>(std::upper_bound(shard_begins_.begin(), shard_begins_.end(), begin) -
                                    shard_begins_.begin() - 1);
   for (; shard < shards_.size() && shard_begins_[shard] < end; ++shard) {
     const int64_t from = std::max(begin, shard_begins_[shard]);
     const int64_t to = std::min(end, shard_begins_[shard + 1]);
-    if (from >= to) continue;
+    if (from < to) visit(shard, from, to);
+  }
+}
+
+Window TokenSource::window(int64_t index, int64_t seq_len, int64_t vocab_size) const {
+  Window window;
+  window.document_starts = document_starts(index, seq_len);
+  const int64_t begin = index * seq_len;
+  window.tokens.resize(static_cast<size_t>(seq_len + 1));
+  visit_shards(begin, begin + seq_len + 1, [&](size_t shard, int64_t from, int64_t to) {
     const std::span<int32_t> tokens(window.tokens.data() + (from - begin), static_cast<size_t>(to - from));
     shards_[shard].read(from - shard_begins_[shard], tokens);
     check_ids(shards_[shard], from - shard_begins_[shard], tokens, vocab_size);
-    if (from > begin) window.document_starts.push_back(from - begin);
-    const auto known = window.document_starts.size();
-    add_document_starts(shard, from - shard_begins_[shard], to - shard_begins_[shard],
-                        window.document_starts);
-    for (size_t i = known; i < window.document_starts.size(); ++i) {
-      window.document_starts[i] += shard_begins_[shard] - begin;
-    }
-  }
+  });
   return window;
+}
+
+std::vector<int64_t> TokenSource::document_starts(int64_t index, int64_t seq_len) const {
+  expect(index >= 0 && index < num_windows(seq_len), concat("no window ", index));
+  const int64_t begin = index * seq_len;
+  std::vector<int64_t> starts;
+  visit_shards(begin, begin + seq_len + 1, [&](size_t shard, int64_t from, int64_t to) {
+    if (from > begin) starts.push_back(from - begin);
+    const auto known = starts.size();
+    add_document_starts(shard, from - shard_begins_[shard], to - shard_begins_[shard], starts);
+    for (size_t i = known; i < starts.size(); ++i) starts[i] += shard_begins_[shard] - begin;
+  });
+  return starts;
 }
 
 // Appends the documents that start inside (begin, end), in tokens of the shard.

@@ -24,8 +24,12 @@ class TokenSource {
 
   // Throws InputError for damaged data and for an id outside [0, vocab_size), naming file, token and id.
   Window window(int64_t index, int64_t seq_len, int64_t vocab_size) const;
+  // Of that window, from the index alone: its tokens are not read.
+  std::vector<int64_t> document_starts(int64_t index, int64_t seq_len) const;
 
  private:
+  template <class Visit>
+  void visit_shards(int64_t begin, int64_t end, Visit&& visit) const;
   void add_document_starts(size_t shard, int64_t begin, int64_t end, std::vector<int64_t>& starts) const;
 
   std::vector<TokenFile> shards_;
