@@ -1,6 +1,7 @@
 #include "parallel/mesh.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include <c10/util/Exception.h>
@@ -63,7 +64,10 @@ struct Mesh::Impl {
   c10::intrusive_ptr<c10d::Backend> group;
 
   ~Impl() {
-    group.reset();  // it uses the store
+    if (!group) return;
+    // After a failure the others may never take part in an orderly end.
+    std::uncaught_exceptions() > 0 ? group->abort() : group->shutdown();
+    group.reset();  // before the store that it uses
   }
 
   // Starts a collective. `begin` gets the process group and whether to run beside the current stream.
