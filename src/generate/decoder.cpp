@@ -3,9 +3,7 @@
 #include <algorithm>
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "core/check.h"
 #include "core/rng.h"
@@ -60,7 +58,7 @@ void Decoder::start(const std::vector<DecodeRequest>& requests) {
   steps_ = 1;
   untaken_.clear();
   draw(model_.prefill(make_prompts(tokens.to(model_.device()), lengths), state_));
-  hand_on();
+  untaken_.emplace_back(tokens_b_);  // queued before a later step overwrites what was drawn
 }
 
 void Decoder::step() {
@@ -69,27 +67,13 @@ void Decoder::step() {
          concat("decoder: ", options_.max_new_tokens, " tokens have been drawn, as many as were asked for"));
   ++steps_;
   work_.run([&] { draw(model_.step(tokens_b_, state_)); });
-  hand_on();
-}
-
-// The copy is queued behind the draw, before a later step overwrites what was drawn.
-void Decoder::hand_on() {
-  const at::Device device = model_.device();
-  if (!device.is_cuda()) return untaken_.push_back({tokens_b_.clone(), {}});
-  Drawn drawn{at::empty(tokens_b_.sizes(), at::TensorOptions(at::kLong).pinned_memory(true)),
-              c10::Event(device.type())};
-  drawn.host_b.copy_(tokens_b_, /*non_blocking=*/true);
-  const c10::impl::VirtualGuardImpl guard(device.type());
-  drawn.ready->record(guard.getStream(device));
-  untaken_.push_back(std::move(drawn));
+  untaken_.emplace_back(tokens_b_);  // queued before a later step overwrites what was drawn
 }
 
 std::vector<int64_t> Decoder::tokens() {
   expect(!untaken_.empty(), "decoder: the tokens of every draw have been taken");
-  const Drawn drawn = std::move(untaken_.front());
+  const at::Tensor host = untaken_.front().wait();
   untaken_.pop_front();
-  if (drawn.ready) drawn.ready->synchronize();
-  const at::Tensor& host = drawn.host_b;
   return {host.const_data_ptr<int64_t>(), host.const_data_ptr<int64_t>() + host.numel()};
 }
 

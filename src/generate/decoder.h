@@ -4,13 +4,11 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <optional>
 #include <vector>
-
-#include <c10/core/Event.h>
 
 #include "model/hybrid_model.h"
 #include "model/sampler.h"
+#include "trainer/pending_copy.h"
 #include "trainer/repeated_work.h"
 
 namespace transxssm {
@@ -45,12 +43,7 @@ class Decoder {
   bool runs_ahead() const { return pool_ != nullptr; }
 
  private:
-  struct Drawn {
-    at::Tensor host_b;                // on its way
-    std::optional<c10::Event> ready;  // on a GPU
-  };
   void draw(const at::Tensor& logits_bv);
-  void hand_on();
 
   const HybridModel& model_;
   DecoderOptions options_;
@@ -59,7 +52,7 @@ class Decoder {
   at::Tensor uniforms_nb_;  // f64: number n of each row's stream
   at::Tensor drawn_;        // i64 [1]: draws since the start
   int64_t steps_ = 0;
-  std::deque<Drawn> untaken_;
+  std::deque<PendingCopy> untaken_;
   std::unique_ptr<GraphPool> pool_;  // on a GPU
   RepeatedWork work_;
 };

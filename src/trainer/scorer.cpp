@@ -14,6 +14,7 @@
 #include "core/check.h"
 #include "data/packing.h"
 #include "trainer/device_batch.h"
+#include "trainer/pending_copy.h"
 
 namespace transxssm {
 namespace {
@@ -98,17 +99,30 @@ PackedTexts pack_texts(const std::vector<ScoredText>& texts, WaitingTexts& waiti
   return packed;
 }
 
-void score_batch(const HybridModel& model, const std::vector<ScoredText>& texts, const PackedTexts& packed,
-                 const VisitScores& visit) {
+at::Tensor on_device(const std::vector<int64_t>& values, at::Device device) {
+  const at::Tensor host = at::tensor(values, at::kLong);
+  return device.is_cuda() ? host.pin_memory().to(device, /*non_blocking=*/true) : host;
+}
+
+// A batch that is being scored.
+struct QueuedTexts {
+  std::vector<PlacedText> placed;
+  PendingCopy losses, greedy;
+};
+
+QueuedTexts queue(const HybridModel& model, const PackedTexts& packed) {
   const DeviceBatch in = to_device(packed.batch, model.device());
-  const at::Tensor labels = at::tensor(packed.labels, at::kLong).to(model.device());
-  const auto scores = model.token_scores(in.tokens_bt, in.documents,
-                                         at::tensor(packed.places, at::kLong).to(model.device()), labels);
-  const at::Tensor losses = scores.losses.to(at::kFloat).cpu();
-  const at::Tensor greedy = scores.likely.eq(labels).to(at::kChar).cpu();
-  const float* loss = losses.const_data_ptr<float>();
-  const char* is_greedy = reinterpret_cast<const char*>(greedy.const_data_ptr<int8_t>());
-  for (const PlacedText& text : packed.placed) {
+  const at::Tensor labels = on_device(packed.labels, model.device());
+  const auto scores =
+      model.token_scores(in.tokens_bt, in.documents, on_device(packed.places, model.device()), labels);
+  return {packed.placed, PendingCopy(scores.losses.to(at::kFloat)),
+          PendingCopy(scores.likely.eq(labels).to(at::kChar))};
+}
+
+void visit_scores(const std::vector<ScoredText>& texts, const QueuedTexts& queued, const VisitScores& visit) {
+  const float* loss = queued.losses.wait().const_data_ptr<float>();
+  const char* is_greedy = reinterpret_cast<const char*>(queued.greedy.wait().const_data_ptr<int8_t>());
+  for (const PlacedText& text : queued.placed) {
     const size_t count = texts[text.index].tokens.size() - static_cast<size_t>(texts[text.index].scored_from);
     visit(text.index, {loss, count}, {is_greedy, count});
     loss += count;
@@ -130,10 +144,16 @@ void score_texts(const HybridModel& model, const std::vector<ScoredText>& texts,
   WaitingTexts waiting(texts);
   // On a GPU each new shape costs the choice of products and plans; a CPU has neither.
   const bool whole_batches = model.device().is_cuda();
-  while (!waiting.empty()) {
-    const PackedTexts packed = pack_texts(texts, waiting, model.max_positions(), batch_tokens, whole_batches);
-    score_batch(model, texts, packed, visit);
-    if (!done(packed.placed.size())) return;
+  std::optional<QueuedTexts> last;  // read when the next batch is queued, so that a GPU has work meanwhile
+  while (last || !waiting.empty()) {
+    std::optional<QueuedTexts> next;
+    if (!waiting.empty())
+      next = queue(model, pack_texts(texts, waiting, model.max_positions(), batch_tokens, whole_batches));
+    if (last) {
+      visit_scores(texts, *last, visit);
+      if (!done(last->placed.size())) return;
+    }
+    last = std::move(next);
   }
 }
 

@@ -1,10 +1,9 @@
 // What the device has to say about a step, read without making it wait.
 #pragma once
 
-#include <optional>
-
 #include <ATen/core/Tensor.h>
-#include <c10/core/Event.h>
+
+#include "trainer/pending_copy.h"
 
 namespace transxssm {
 
@@ -23,8 +22,7 @@ class PendingReport {
   StepReport wait();
 
  private:
-  at::Tensor host_;  // f64 [4], pinned for a GPU
-  std::optional<c10::Event> copied_;
+  PendingCopy values_;  // f64 [4]
 };
 
 }  // namespace transxssm
