@@ -103,7 +103,7 @@ Session open_session(const Options& options) {
   }
   session.max_length = options.max_length > 0 ? options.max_length : session.loaded.config.train.seq_len;
   const bool gpu = session.loaded.device.device.is_cuda();
-  session.batch_tokens = options.batch_tokens > 0 ? options.batch_tokens : gpu ? 16384 : 2048;
+  session.batch_tokens = options.batch_tokens > 0 ? options.batch_tokens : gpu ? 32768 : 2048;
   session.loaded.bind(session.max_length);
   log_info(concat("step ", session.loaded.step, " on ", session.loaded.device.name, "; texts of at most ",
                   counted(session.max_length, "token")));
@@ -257,7 +257,7 @@ void add_eval_command(CLI::App& app) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
   command
       ->add_option("--batch-tokens", options->batch_tokens,
-                   "Tokens of a batch: memory and speed (default: 16384 on a GPU, 2048 on a CPU)")
+                   "Tokens of a batch: memory and speed (default: 32768 on a GPU, 2048 on a CPU)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
   command->add_option("--limit", options->limit, "Only so many questions or documents of each file; 0: all")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
