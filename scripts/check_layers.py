@@ -12,7 +12,7 @@ MAY_INCLUDE = {
     "csrc_cuda": {"core"},
     "config": {"core"},
     "ops": {"core", "csrc_cuda"},
-    "optim": {"core", "config", "ops", "csrc_cuda"},
+    "optim": {"core", "config", "ops", "csrc_cuda", "parallel"},
     "data": {"core", "config", "ops"},
     "model": {"core", "config", "ops", "csrc_cuda"},
     "checkpoint": {"core", "config", "optim"},

@@ -10,6 +10,7 @@
 #include "config/fields.h"
 #include "config/model_config.h"
 #include "config/optim_config.h"
+#include "config/parallel_config.h"
 
 namespace transxssm {
 
@@ -218,6 +219,7 @@ struct RunConfig {
   ScheduleConfig schedule;
   PrecisionConfig precision;
   KernelsConfig kernels;
+  ParallelConfig parallel;
   CheckpointConfig checkpoint;
   ValidationConfig validation;
   LoggingConfig logging;
@@ -234,6 +236,7 @@ void visit_fields(Self& self, Visitor&& visit) {
   visit(Field{.name = "schedule", .doc = "The learning rate.", .effect = Effect::mathematics}, self.schedule);
   visit(Field{.name = "precision", .doc = "Number formats.", .effect = Effect::mathematics}, self.precision);
   visit(Field{.name = "kernels", .doc = "Which implementation runs where there are several."}, self.kernels);
+  visit(Field{.name = "parallel", .doc = "How several ranks train together."}, self.parallel);
   visit(Field{.name = "checkpoint", .doc = "When to save and what to keep."}, self.checkpoint);
   visit(Field{.name = "validation", .doc = "When to validate."}, self.validation);
   visit(Field{.name = "logging", .doc = "What is written on the way."}, self.logging);

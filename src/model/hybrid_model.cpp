@@ -40,6 +40,38 @@ struct BackwardStart : torch::autograd::Function<BackwardStart> {
   }
 };
 
+struct Announcement : torch::CustomClassHolder {
+  Announcement(const GradientsFinal& listener, size_t spec) : gradients_final(listener), first_spec(spec) {}
+  const GradientsFinal& gradients_final;  // of a call that ends after its backward pass
+  size_t first_spec;
+};
+
+// The identity. Its backward pass comes when that of everything behind it has been queued.
+struct AnnouncePoint : torch::autograd::Function<AnnouncePoint> {
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x,
+                                                const std::optional<at::Tensor>& branch,
+                                                const c10::intrusive_ptr<Announcement>& announcement) {
+    ctx->saved_data["announcement"] = c10::IValue::make_capsule(announcement);
+    if (!branch) return {x};
+    return {x, *branch};
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& gradients) {
+    const auto announcement =
+        c10::static_intrusive_pointer_cast<Announcement>(ctx->saved_data["announcement"].toCapsule());
+    announcement->gradients_final(announcement->first_spec);
+    return {gradients[0], gradients.size() > 1 ? gradients[1] : at::Tensor(), at::Tensor()};
+  }
+};
+
+ops::Residual announce_final(const ops::Residual& in, const GradientsFinal& gradients_final,
+                             size_t first_spec) {
+  const std::optional<at::Tensor> branch = in.branch.defined() ? std::optional(in.branch) : std::nullopt;
+  const auto out = AnnouncePoint::apply(in.stream.x, branch,
+                                        c10::make_intrusive<Announcement>(gradients_final, first_spec));
+  return {{out[0], in.stream.r}, branch ? out[1] : at::Tensor()};
+}
+
 std::string layer_prefix(size_t layer) { return concat("layers.", layer, "."); }
 
 }  // namespace
@@ -65,6 +97,7 @@ HybridModel::HybridModel(const ModelConfig& config, const ParameterTable& table,
     : config_(config), options_(options), embedding_(table.at(kEmbedding)) {
   const auto device = embedding_->weight.device();
   const auto mixers = layer_mixers(config);
+  first_specs_ = {1};  // the embedding comes first
   const int64_t head_dim = config.attention.head_dim;
   const int64_t state_dim = config.ssd.state_dim;
   attention_rope_ = make_rope_table(config.rope, head_dim, options.max_positions, device);
@@ -83,6 +116,7 @@ HybridModel::HybridModel(const ModelConfig& config, const ParameterTable& table,
             : make_attention_mixer(config, prefix, table, config.attention.rope ? &attention_rope_ : nullptr,
                                    options.deterministic, options.attention_path);
     blocks_.emplace_back(config, prefix, table, std::move(mixer), normed);
+    first_specs_.push_back(first_specs_.back() + block_specs(config, mixers[layer], {prefix, 0, 0}).size());
   }
 }
 
@@ -91,13 +125,21 @@ at::Tensor HybridModel::normed(const ops::Residual& last) const {
 }
 
 at::Tensor HybridModel::hidden(const at::Tensor& tokens_bt, const ops::Documents& documents) const {
+  return hidden(tokens_bt, documents, {});
+}
+
+at::Tensor HybridModel::hidden(const at::Tensor& tokens_bt, const ops::Documents& documents,
+                               const GradientsFinal& gradients_final) const {
   expect(tokens_bt.size(1) <= options_.max_positions,
          concat("a sequence of ", tokens_bt.size(1), " tokens is longer than the rotary table (",
                 options_.max_positions, " positions)"));
   ops::Residual stream{{ops::embedding(tokens_bt, embedding_), {}}, {}};
-  for (const Block& block : blocks_)
-    stream = options_.recompute == Recompute::full ? forward_with_recompute(block, stream, documents)
-                                                   : block.forward(stream, documents);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    if (gradients_final) stream = announce_final(stream, gradients_final, first_specs_[i]);
+    stream = options_.recompute == Recompute::full ? forward_with_recompute(blocks_[i], stream, documents)
+                                                   : blocks_[i].forward(stream, documents);
+  }
+  if (gradients_final) stream = announce_final(stream, gradients_final, first_specs_.back());
   return normed(stream);
 }
 
@@ -118,10 +160,11 @@ ops::TokenScores HybridModel::token_scores(const at::Tensor& tokens_bt, const op
 
 ops::CrossEntropyResult HybridModel::add_gradients(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,
                                                    const ops::Documents& documents, const at::Tensor& scale,
-                                                   double z_loss) const {
+                                                   double z_loss,
+                                                   const GradientsFinal& gradients_final) const {
   at::Tensor hidden_nd = [&] {
     const NvtxRange range("forward");
-    return hidden(tokens_bt, documents).flatten(0, 1);
+    return hidden(tokens_bt, documents, gradients_final).flatten(0, 1);
   }();
   const NvtxRange range("loss and backward");
   auto [result, dhidden] =

@@ -2,6 +2,7 @@
 // Transformer, Mamba-2 and the plain hybrid are configurations of it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -23,6 +24,10 @@ struct DecodeState {
   std::vector<std::unique_ptr<MixerCache>> caches;
   at::Tensor positions_b;  // i64 [B], on the device
 };
+
+// Told in a backward pass: gradients of parameters number `first_spec` of parameter_specs() and of those
+// after it are final.
+using GradientsFinal = std::function<void(size_t first_spec)>;
 
 struct ModelOptions {
   int64_t max_positions = 0;  // longest document or generated text: length of the rotary table
@@ -51,10 +56,12 @@ class HybridModel {
                   const ops::Documents& documents) const;
 
   // Forward and backward: adds the gradient of scale · Σ (−log p[label] + z_loss · log²Z) to that of every
-  // parameter and returns both sums. `scale` is a scalar on the device, read there.
+  // parameter and returns both sums. `scale` is a scalar on the device, read there. `gradients_final`, where
+  // given, is called after each block's backward pass, on the stream on which that was queued.
   ops::CrossEntropyResult add_gradients(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,
                                         const ops::Documents& documents, const at::Tensor& scale,
-                                        double z_loss = 0.0) const;
+                                        double z_loss = 0.0,
+                                        const GradientsFinal& gradients_final = {}) const;
 
   // What it says of tokens `labels_n` at `places_n`, i64 [N], in the flattened tokens_bt. Without gradients.
   ops::TokenScores token_scores(const at::Tensor& tokens_bt, const ops::Documents& documents,
@@ -75,6 +82,8 @@ class HybridModel {
   at::Device device() const { return embedding_->weight.device(); }
 
  private:
+  at::Tensor hidden(const at::Tensor& tokens_bt, const ops::Documents& documents,
+                    const GradientsFinal& gradients_final) const;
   at::Tensor normed(const ops::Residual& last) const;  // what the head reads
 
   ModelConfig config_;
@@ -82,6 +91,7 @@ class HybridModel {
   ops::RopeTable attention_rope_, ssd_rope_;  // one set of frequencies; two tables only if the widths differ
   ParameterPtr embedding_, head_, final_norm_;
   std::vector<Block> blocks_;
+  std::vector<size_t> first_specs_;  // of each block, and of what follows the last one
 };
 
 }  // namespace transxssm

@@ -45,49 +45,37 @@ void check_specs(const std::vector<ParameterSpec>& specs) {
   }
 }
 
-struct Layout {
-  std::vector<int64_t> offsets;  // by index of the spec; unused for the other kind
-  int64_t decayed = 0;
-  int64_t size = 0;
-};
-
-// Decayed parameters first. Each starts at a multiple of 256 bytes of the narrowest buffer, bf16.
-Layout lay_out(const std::vector<ParameterSpec>& specs, ParameterKind kind) {
-  constexpr int64_t kAlignment = 256 / 2;
-  Layout layout;
-  layout.offsets.resize(specs.size());
-  for (const bool decay : {true, false}) {
-    for (size_t i = 0; i < specs.size(); ++i) {
-      if (specs[i].kind != kind || specs[i].weight_decay != decay) continue;
-      layout.offsets[i] = layout.size;
-      layout.size += (product(specs[i].shape) + kAlignment - 1) / kAlignment * kAlignment;
-    }
-    if (decay) layout.decayed = layout.size;
-  }
-  return layout;
+// Elements of the optimizer state on one rank.
+int64_t held_elements(const FlatLayout& layout, const Sharding& sharding) {
+  return sharding.optimizer_state ? layout.size / sharding.ranks : layout.size;
 }
 
-FlatBuffer allocate(const Layout& layout, at::Device device, at::ScalarType compute_dtype,
-                    at::ScalarType master_dtype, ParameterUse use) {
-  const auto zeros = [&](at::ScalarType dtype) {
-    return at::zeros({layout.size}, at::TensorOptions(dtype).device(device));
+FlatBuffer allocate(const FlatLayout& layout, const Sharding& sharding, at::Device device,
+                    at::ScalarType compute_dtype, at::ScalarType master_dtype, ParameterUse use) {
+  const auto zeros = [&](int64_t size, at::ScalarType dtype) {
+    return at::zeros({size}, at::TensorOptions(dtype).device(device));
   };
+  const int64_t held = held_elements(layout, sharding);
   FlatBuffer buffer;
   buffer.decayed = layout.decayed;
-  buffer.compute = zeros(compute_dtype);
+  buffer.buckets = layout.buckets;
+  buffer.compute = zeros(layout.size, compute_dtype);
   if (use == ParameterUse::inference) return buffer;
-  buffer.master = compute_dtype == master_dtype ? buffer.compute : zeros(master_dtype);
-  buffer.grad = zeros(master_dtype);
-  buffer.m = zeros(master_dtype);
-  buffer.v = zeros(master_dtype);
+  buffer.master = compute_dtype == master_dtype ? buffer.compute : zeros(held, master_dtype);
+  buffer.grad = zeros(layout.size, master_dtype);
+  buffer.m = zeros(held, master_dtype);
+  buffer.v = zeros(held, master_dtype);
   return buffer;
 }
 
-// Of an element in all tensors that allocate() makes.
-uint64_t element_bytes(at::ScalarType compute_dtype, at::ScalarType master_dtype, ParameterUse use) {
+// Of all tensors that allocate() makes.
+uint64_t buffer_bytes(const FlatLayout& layout, const Sharding& sharding, at::ScalarType compute_dtype,
+                      at::ScalarType master_dtype, ParameterUse use) {
   const uint64_t compute = c10::elementSize(compute_dtype), master = c10::elementSize(master_dtype);
-  if (use == ParameterUse::inference) return compute;
-  return (compute_dtype == master_dtype ? 0 : compute) + 4 * master;  // master, grad, m, v
+  const auto size = static_cast<uint64_t>(layout.size);
+  const auto held = static_cast<uint64_t>(held_elements(layout, sharding));
+  if (use == ParameterUse::inference) return size * compute;
+  return size * (compute + master) + held * master * (compute_dtype == master_dtype ? 2 : 3);
 }
 
 at::ScalarType master_of(at::ScalarType compute_dtype) {
@@ -98,10 +86,6 @@ at::Tensor view_of(const at::Tensor& buffer, int64_t offset, at::IntArrayRef sha
   return buffer.defined() ? buffer.narrow(0, offset, product(shape)).view(shape) : at::Tensor();
 }
 
-at::Tensor rows_of(const at::Tensor& packed, const LogicalTensor& part) {
-  return packed.defined() ? packed.narrow(0, part.row_begin, part.shape[0]) : at::Tensor();
-}
-
 bool lies_at(const at::Tensor& view, const at::Tensor& buffer, int64_t offset, at::IntArrayRef shape) {
   if (!buffer.defined()) return !view.defined();
   const auto* expected =
@@ -110,10 +94,10 @@ bool lies_at(const at::Tensor& view, const at::Tensor& buffer, int64_t offset, a
          view.sizes() == shape && view.is_contiguous();
 }
 
-void expect_fits(const at::Tensor& tensor, const std::string& key, const at::Tensor& like,
+void expect_fits(const at::Tensor& tensor, const std::string& key, at::IntArrayRef shape,
                  std::initializer_list<at::ScalarType> dtypes) {
-  expect_input(tensor.sizes() == like.sizes(), concat("tensor ", key, " has the shape ", tensor.sizes(),
-                                                      ", this model needs ", like.sizes()));
+  expect_input(tensor.sizes() == shape,
+               concat("tensor ", key, " has the shape ", tensor.sizes(), ", this model needs ", shape));
   expect_input(
       std::find(dtypes.begin(), dtypes.end(), tensor.scalar_type()) != dtypes.end(),
       concat("tensor ", key, " has the type ", tensor.scalar_type(), ", expected ", *dtypes.begin()));
@@ -121,13 +105,6 @@ void expect_fits(const at::Tensor& tensor, const std::string& key, const at::Ten
 
 void expect_present(bool present, const std::string& key) {
   expect_input(present, concat("tensor ", key, " is missing: these are the weights of another model"));
-}
-
-void expect_fits(const StateDict& in, const std::string& key, const at::Tensor& like,
-                 std::initializer_list<at::ScalarType> dtypes) {
-  const auto found = in.tensors.find(key);
-  expect_present(found != in.tensors.end(), key);
-  expect_fits(found->second, key, like, dtypes);
 }
 
 std::vector<std::string> names_below(const StateDict& in, const std::string& prefix) {
@@ -150,28 +127,32 @@ void refuse_unknown(const std::vector<std::string>& names, const std::string& pr
 }  // namespace
 
 FlatParameters::FlatParameters(const std::vector<ParameterSpec>& specs, at::Device device,
-                               at::ScalarType compute_dtype, ParameterUse use)
-    : use_(use) {
+                               at::ScalarType compute_dtype, ParameterUse use, const Sharding& sharding)
+    : use_(use), sharding_(sharding) {
   expect(compute_dtype == at::kBFloat16 || compute_dtype == at::kFloat || compute_dtype == at::kDouble,
          concat("parameters can't compute in ", compute_dtype));
   check_specs(specs);
   const auto master_dtype = master_of(compute_dtype);
-  const Layout matrices = lay_out(specs, ParameterKind::matrix);
-  const Layout vectors = lay_out(specs, ParameterKind::vector);
-  matrices_ = allocate(matrices, device, compute_dtype, master_dtype, use);
-  vectors_ = allocate(vectors, device, master_dtype, master_dtype, use);
+  const FlatLayout matrices = lay_out(specs, ParameterKind::matrix, sharding);
+  const FlatLayout vectors = lay_out(specs, ParameterKind::vector, sharding);
+  matrices_ = allocate(matrices, sharding, device, compute_dtype, master_dtype, use);
+  vectors_ = allocate(vectors, sharding, device, master_dtype, master_dtype, use);
   for (size_t i = 0; i < specs.size(); ++i) {
     const bool is_matrix = specs[i].kind == ParameterKind::matrix;
     add(specs[i], is_matrix ? matrices_ : vectors_, (is_matrix ? matrices : vectors).offsets[i]);
   }
+  if (use == ParameterUse::inference) return;
+  for (const FlatBuffer* buffer : {&matrices_, &vectors_}) add_owned(*buffer);
+  if (sharding.optimizer_state) add_gaps(specs, matrices);
 }
 
 uint64_t FlatParameters::bytes_needed(const std::vector<ParameterSpec>& specs, at::ScalarType compute_dtype,
-                                      ParameterUse use) {
+                                      ParameterUse use, const Sharding& sharding) {
   const auto master_dtype = master_of(compute_dtype);
-  const auto size = [&](ParameterKind kind) { return static_cast<uint64_t>(lay_out(specs, kind).size); };
-  return size(ParameterKind::matrix) * element_bytes(compute_dtype, master_dtype, use) +
-         size(ParameterKind::vector) * element_bytes(master_dtype, master_dtype, use);
+  const auto bytes = [&](ParameterKind kind, at::ScalarType dtype) {
+    return buffer_bytes(lay_out(specs, kind, sharding), sharding, dtype, master_dtype, use);
+  };
+  return bytes(ParameterKind::matrix, compute_dtype) + bytes(ParameterKind::vector, master_dtype);
 }
 
 void FlatParameters::add(const ParameterSpec& spec, const FlatBuffer& buffer, int64_t offset) {
@@ -183,13 +164,92 @@ void FlatParameters::add(const ParameterSpec& spec, const FlatBuffer& buffer, in
   table_.add(parameter);
   places_.push_back({parameter, &buffer, offset, spec.shape});
 
-  const at::Tensor stored =
-      use_ == ParameterUse::training ? view_of(buffer.master, offset, spec.shape) : compute;
-  const at::Tensor m = view_of(buffer.m, offset, spec.shape);
-  const at::Tensor v = view_of(buffer.v, offset, spec.shape);
+  const int64_t row = product(spec.shape) / spec.shape[0];
   for (const LogicalTensor& part : spec.parts) {
-    logical_.push_back({part.name, part.init, rows_of(stored, part), rows_of(m, part), rows_of(v, part)});
+    const int64_t begin = offset + part.row_begin * row;
+    LogicalView view{part.name, part.init, part.shape, &buffer, begin, {}, {}, {}};
+    if (!sharding_.optimizer_state) {
+      const at::Tensor& stored = use_ == ParameterUse::training ? buffer.master : buffer.compute;
+      view.weight = view_of(stored, begin, part.shape);
+      view.m = view_of(buffer.m, begin, part.shape);
+      view.v = view_of(buffer.v, begin, part.shape);
+    }
+    logical_.push_back(std::move(view));
     parameter_count_ += product(part.shape);
+  }
+}
+
+void FlatParameters::add_owned(const FlatBuffer& buffer) {
+  const bool has_copy = !buffer.compute.is_same(buffer.master);
+  // `at`: where the range lies in the optimizer state.
+  const auto range = [&](int64_t begin, int64_t end, bool decayed, int64_t at) {
+    if (begin == end) return;
+    const int64_t size = end - begin;
+    owned_.push_back({&buffer, begin, end, decayed, buffer.master.narrow(0, has_copy ? at : begin, size),
+                      buffer.m.narrow(0, at, size), buffer.v.narrow(0, at, size),
+                      buffer.grad.narrow(0, begin, size),
+                      has_copy ? buffer.compute.narrow(0, begin, size) : at::Tensor()});
+  };
+  if (!sharding_.optimizer_state) {
+    range(0, buffer.decayed, true, 0);
+    range(buffer.decayed, buffer.compute.numel(), false, buffer.decayed);
+    return;
+  }
+  int64_t held = 0;
+  for (const Bucket& bucket : buffer.buckets) {
+    const int64_t part = bucket.part(sharding_.ranks);
+    const int64_t begin = bucket.begin + sharding_.rank * part;
+    range(begin, begin + part, bucket.decayed, held);
+    held += part;
+  }
+}
+
+void FlatParameters::add_gaps(const std::vector<ParameterSpec>& specs, const FlatLayout& matrices) {
+  for (const Bucket& bucket : matrices.buckets) {
+    int64_t end = bucket.begin;
+    const auto gap_until = [&](int64_t begin) {
+      if (begin > end) gaps_.push_back(matrices_.grad.narrow(0, end, begin - end));
+    };
+    for (const size_t i : bucket.specs) {
+      gap_until(matrices.offsets[i]);
+      end = matrices.offsets[i] + product(specs[i].shape);
+    }
+    gap_until(bucket.end);
+  }
+}
+
+std::vector<at::Tensor> FlatParameters::owned_grads() const {
+  std::vector<at::Tensor> grads;
+  const OwnedRange* last = nullptr;
+  int64_t begin = 0;
+  for (const OwnedRange& range : owned_) {
+    const bool joined = last && last->buffer == range.buffer && last->end == range.begin;
+    if (joined)
+      grads.pop_back();
+    else
+      begin = range.begin;
+    grads.push_back(range.buffer->grad.narrow(0, begin, range.end - begin));
+    last = &range;
+  }
+  return grads;
+}
+
+void FlatParameters::write(const LogicalView& tensor, StatePart part, const at::Tensor& values,
+                           int64_t first) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor here = values.to(device());
+  const int64_t begin = tensor.offset + first, end = begin + here.numel();
+  if (part == StatePart::weight) {
+    tensor.buffer->compute.narrow(0, begin, end - begin).copy_(here);
+    if (tensor.buffer->compute.is_same(tensor.buffer->master)) return;
+  }
+  for (const OwnedRange& range : owned_) {
+    const int64_t from = std::max(begin, range.begin), to = std::min(end, range.end);
+    if (range.buffer != tensor.buffer || from >= to) continue;
+    const at::Tensor& held = part == StatePart::weight ? range.master
+                             : part == StatePart::m    ? range.m
+                                                       : range.v;
+    held.narrow(0, from - range.begin, to - from).copy_(here.narrow(0, from - begin, to - from));
   }
 }
 
@@ -197,6 +257,7 @@ void FlatParameters::start_gradients() {
   vectors_.grad.zero_();
   for (const Place& place : places_)
     if (place.buffer == &matrices_) place.parameter->drop_sum();
+  for (at::Tensor& gap : gaps_) gap.zero_();
 }
 
 void FlatParameters::complete_gradients() {
@@ -204,9 +265,14 @@ void FlatParameters::complete_gradients() {
     if (!place.parameter->begin_adding()) at::Tensor(place.parameter->grad).zero_();
 }
 
+void FlatParameters::complete_gradients(const Bucket& bucket) {
+  for (const size_t i : bucket.specs)
+    if (!places_[i].parameter->begin_adding()) at::Tensor(places_[i].parameter->grad).zero_();
+}
+
 void FlatParameters::refresh_compute() {
-  if (use_ == ParameterUse::training && !matrices_.compute.is_same(matrices_.master))
-    matrices_.compute.copy_(matrices_.master);
+  for (const OwnedRange& range : owned_)
+    if (range.compute.defined()) at::Tensor(range.compute).copy_(range.master);
 }
 
 void FlatParameters::check_views() const {
@@ -221,10 +287,16 @@ void FlatParameters::check_views() const {
 
 void FlatParameters::save_state(StateDict& out) const {
   expect(use_ == ParameterUse::training, "parameters made for inference have no state to save");
+  expect(!sharding_.optimizer_state, "ranks share the state: it has to be gathered first");
+  save_state({matrices_.master, matrices_.m, matrices_.v}, {vectors_.master, vectors_.m, vectors_.v}, out);
+}
+
+void FlatParameters::save_state(const WholeState& matrices, const WholeState& vectors, StateDict& out) const {
   for (const LogicalView& tensor : logical_) {
-    out.tensors[kModel + tensor.name] = tensor.weight;
-    out.tensors[kAdamM + tensor.name] = tensor.m;
-    out.tensors[kAdamV + tensor.name] = tensor.v;
+    const WholeState& whole = tensor.buffer == &matrices_ ? matrices : vectors;
+    out.tensors[kModel + tensor.name] = view_of(whole.weight, tensor.offset, tensor.shape);
+    out.tensors[kAdamM + tensor.name] = view_of(whole.m, tensor.offset, tensor.shape);
+    out.tensors[kAdamV + tensor.name] = view_of(whole.v, tensor.offset, tensor.shape);
   }
 }
 
@@ -232,24 +304,22 @@ void FlatParameters::load_state(const StateDict& in) {
   expect(use_ == ParameterUse::training, "parameters made for inference load weights only");
   for (const auto& prefix : {kModel, kAdamM, kAdamV})
     refuse_unknown(names_below(in, prefix), prefix, logical_);
-  const auto dtype = matrices_.master.scalar_type();
-  for (const LogicalView& tensor : logical_)
-    for (const auto& prefix : {kModel, kAdamM, kAdamV})
-      expect_fits(in, prefix + tensor.name, tensor.weight, {dtype});
+  for (const auto& prefix : {kModel, kAdamM, kAdamV})
+    expect_logical_shapes(in, prefix, {matrices_.master.scalar_type()});
 
-  const at::NoGradGuard no_grad;
   zero();
   for (const LogicalView& tensor : logical_) {
-    tensor.weight.copy_(in.tensors.at(kModel + tensor.name));
-    tensor.m.copy_(in.tensors.at(kAdamM + tensor.name));
-    tensor.v.copy_(in.tensors.at(kAdamV + tensor.name));
+    const auto read = [&](const std::string& prefix) {
+      return in.tensors.at(prefix + tensor.name).reshape(-1);
+    };
+    write(tensor, StatePart::weight, read(kModel));
+    write(tensor, StatePart::m, read(kAdamM));
+    write(tensor, StatePart::v, read(kAdamV));
   }
-  refresh_compute();
 }
 
 void FlatParameters::load_weights(const StateDict& in) {
-  for (const LogicalView& tensor : logical_)
-    expect_fits(in, kModel + tensor.name, tensor.weight, {at::kFloat, at::kBFloat16});
+  expect_logical_shapes(in, kModel, {at::kFloat, at::kBFloat16});
   load_weights(names_below(in, kModel), [&](const std::string& name) { return in.tensors.at(name); });
 }
 
@@ -260,14 +330,21 @@ void FlatParameters::load_weights(const std::vector<std::string>& names,
   for (const LogicalView& tensor : logical_)
     expect_present(present.contains(kModel + tensor.name), kModel + tensor.name);
 
-  const at::NoGradGuard no_grad;
   zero();
   for (const LogicalView& tensor : logical_) {
     const at::Tensor weight = read(kModel + tensor.name);
-    expect_fits(weight, kModel + tensor.name, tensor.weight, {at::kFloat, at::kBFloat16});
-    tensor.weight.copy_(weight);
+    expect_fits(weight, kModel + tensor.name, tensor.shape, {at::kFloat, at::kBFloat16});
+    write(tensor, StatePart::weight, weight.reshape(-1));
   }
-  refresh_compute();
+}
+
+void FlatParameters::expect_logical_shapes(const StateDict& in, const std::string& prefix,
+                                           std::initializer_list<at::ScalarType> dtypes) const {
+  for (const LogicalView& tensor : logical_) {
+    const auto found = in.tensors.find(prefix + tensor.name);
+    expect_present(found != in.tensors.end(), prefix + tensor.name);
+    expect_fits(found->second, prefix + tensor.name, tensor.shape, dtypes);
+  }
 }
 
 void FlatParameters::zero() {

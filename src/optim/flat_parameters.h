@@ -11,6 +11,7 @@
 
 #include "core/parameter.h"
 #include "core/state.h"
+#include "optim/flat_layout.h"
 
 namespace transxssm {
 
@@ -20,7 +21,8 @@ enum class ParameterUse {
 };
 
 // One kind of parameter. All tensors are one-dimensional, of equal length and equal layout; gaps between
-// parameters and padding rows are zero in each.
+// parameters and padding rows are zero in each. Where ranks share the optimizer state, m, v and a master that
+// isn't `compute` hold this rank's parts of the buckets only, one after the other.
 struct FlatBuffer {
   at::Tensor compute;   // what operators read; the master itself where the compute dtype is f32
   at::Tensor master;    // f32
@@ -28,13 +30,33 @@ struct FlatBuffer {
   at::Tensor m;         // Adam's first moment, f32
   at::Tensor v;         // Adam's second moment, f32
   int64_t decayed = 0;  // elements [0, decayed) take weight decay, the rest doesn't
+  std::vector<Bucket> buckets;
 };
 
-// A logical tensor (core/parameter.h) as views of the buffers.
+// Elements [begin, end) of a buffer that this rank updates, all decayed or none.
+struct OwnedRange {
+  const FlatBuffer* buffer;
+  int64_t begin, end;
+  bool decayed;
+  at::Tensor master, m, v, grad;
+  at::Tensor compute;  // undefined where it is the master
+};
+
+enum class StatePart { weight, m, v };
+
+// Of one buffer, in its layout.
+struct WholeState {
+  at::Tensor weight, m, v;
+};
+
+// A logical tensor (core/parameter.h), as views of the buffers where this rank holds them whole.
 struct LogicalView {
   std::string name;
   Init init;
-  at::Tensor weight;  // of the master; of compute for inference
+  std::vector<int64_t> shape;
+  const FlatBuffer* buffer;
+  int64_t offset;     // in the buffer, in elements
+  at::Tensor weight;  // of the master; of compute for inference. These are undefined where ranks share them
   at::Tensor m;       // undefined for inference, like v
   at::Tensor v;
 };
@@ -45,13 +67,13 @@ class FlatParameters final : public Stateful {
   // `compute_dtype` (bf16 or f32); vectors are f32. With f64, for gradient checks on a CPU, every buffer is
   // f64.
   FlatParameters(const std::vector<ParameterSpec>& specs, at::Device device, at::ScalarType compute_dtype,
-                 ParameterUse use = ParameterUse::training);
+                 ParameterUse use = ParameterUse::training, const Sharding& sharding = {});
   FlatParameters(const FlatParameters&) = delete;  // Parameters are views of this object's buffers
   FlatParameters& operator=(const FlatParameters&) = delete;
 
   // What the constructor allocates, in bytes.
   static uint64_t bytes_needed(const std::vector<ParameterSpec>& specs, at::ScalarType compute_dtype,
-                               ParameterUse use = ParameterUse::training);
+                               ParameterUse use = ParameterUse::training, const Sharding& sharding = {});
 
   const ParameterTable& table() const { return table_; }
   const std::vector<LogicalView>& logical() const { return logical_; }  // in the order of the specs
@@ -64,11 +86,21 @@ class FlatParameters final : public Stateful {
 
   std::vector<at::Tensor> grads() const { return {matrices_.grad, vectors_.grad}; }
 
+  // What this rank updates: everything, or its part of each bucket in the order of the buckets.
+  const Sharding& sharding() const { return sharding_; }
+  const std::vector<OwnedRange>& owned() const { return owned_; }
+  std::vector<at::Tensor> owned_grads() const;  // neighbours joined
+
+  // Writes elements [first, first + values.numel()) of a tensor, as far as this rank holds them: of the
+  // weight the master and the compute copy. values: one-dimensional, on any device.
+  void write(const LogicalView& tensor, StatePart part, const at::Tensor& values, int64_t first = 0);
+
   // Around the first micro-step of a step: drops the gradients of the step before. Those of vectors become
   // zero; those of matrices, nearly all bytes, are replaced by the first operator to write, or zeroed at
-  // last.
+  // last. Of one bucket alone: when no operator will write to it any more.
   void start_gradients();
   void complete_gradients();
+  void complete_gradients(const Bucket& bucket);
 
   // Rounds the master to the compute copy, after the master was written from outside.
   void refresh_compute();
@@ -77,8 +109,10 @@ class FlatParameters final : public Stateful {
   void check_views() const;
 
   // Tensors model/<logical>, adam_m/<logical>, adam_v/<logical>. Loading refuses what is missing,
-  // superfluous, or of another shape or dtype, before anything is changed.
+  // superfluous, or of another shape or dtype, before anything is changed. State that ranks share is saved by
+  // ParameterExchange.
   void save_state(StateDict& out) const override;
+  void save_state(const WholeState& matrices, const WholeState& vectors, StateDict& out) const;
   void load_state(const StateDict& in) override;
 
   // Weights only: model/<logical>, f32 or bf16. Moments become zero.
@@ -97,12 +131,19 @@ class FlatParameters final : public Stateful {
     std::vector<int64_t> shape;
   };
   void add(const ParameterSpec& spec, const FlatBuffer& buffer, int64_t offset);
+  void add_owned(const FlatBuffer& buffer);
+  void add_gaps(const std::vector<ParameterSpec>& specs, const FlatLayout& matrices);
+  void expect_logical_shapes(const StateDict& in, const std::string& prefix,
+                             std::initializer_list<at::ScalarType> dtypes) const;
   void zero();
 
   ParameterUse use_;
+  Sharding sharding_;
   FlatBuffer matrices_;
   FlatBuffer vectors_;
-  std::vector<Place> places_;
+  std::vector<Place> places_;  // in the order of the specs
+  std::vector<OwnedRange> owned_;
+  std::vector<at::Tensor> gaps_;  // gradients of no matrix, where a reduce-scatter may leave something
   std::vector<LogicalView> logical_;
   ParameterTable table_;
   int64_t parameter_count_ = 0;

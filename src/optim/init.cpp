@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <c10/util/accumulate.h>
 
 #include "core/hash.h"
 #include "core/rng.h"
@@ -79,15 +79,14 @@ void initial_values(const Init& init, const std::string& name, uint64_t seed, in
 }
 
 void initialize(FlatParameters& parameters, uint64_t seed) {
-  const at::NoGradGuard no_grad;
   constexpr int64_t kChunk = 1 << 22;  // elements drawn on the CPU before they go to the device
   constexpr int64_t kGrainBlocks = 1 << 12;
   const at::Tensor chunk = at::empty({kChunk}, at::TensorOptions(at::kFloat));
   float* values = chunk.mutable_data_ptr<float>();
   for (const LogicalView& tensor : parameters.logical()) {
-    const at::Tensor flat = tensor.weight.view(-1);
-    for (int64_t first = 0; first < flat.numel(); first += kChunk) {
-      const int64_t count = std::min(kChunk, flat.numel() - first);
+    const int64_t size = c10::multiply_integers(tensor.shape);
+    for (int64_t first = 0; first < size; first += kChunk) {
+      const int64_t count = std::min(kChunk, size - first);
       const int64_t blocks = (count + kWordsPerBlock - 1) / kWordsPerBlock;
       at::parallel_for(0, blocks, kGrainBlocks, [&](int64_t begin, int64_t end) {
         const int64_t from = begin * kWordsPerBlock;
@@ -95,10 +94,9 @@ void initialize(FlatParameters& parameters, uint64_t seed) {
         initial_values(tensor.init, tensor.name, seed, first + from,
                        {values + from, static_cast<size_t>(to - from)});
       });
-      flat.narrow(0, first, count).copy_(chunk.narrow(0, 0, count));
+      parameters.write(tensor, StatePart::weight, chunk.narrow(0, 0, count), first);
     }
   }
-  parameters.refresh_compute();
 }
 
 }  // namespace transxssm

@@ -5,6 +5,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/isfinite.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 
 #include "core/check.h"
@@ -21,8 +22,9 @@ at::Tensor device_scalar(at::Device device, at::ScalarType dtype) {
 
 }  // namespace
 
-Optimizer::Optimizer(FlatParameters& parameters, const OptimizerConfig& config)
+Optimizer::Optimizer(FlatParameters& parameters, const OptimizerConfig& config, ParameterExchange* exchange)
     : parameters_(parameters),
+      exchange_(exchange),
       options_{config.betas.at(0), config.betas.at(1), config.eps, config.weight_decay},
       max_grad_norm_(config.max_grad_norm) {
   const at::Device device = parameters.device();
@@ -37,12 +39,13 @@ Optimizer::Optimizer(FlatParameters& parameters, const OptimizerConfig& config)
 
 void Optimizer::set_learning_rate(double lr) { control_.lr.fill_(lr); }
 
-void Optimizer::update(const at::Tensor& loss) {
+void Optimizer::update(const at::Tensor& loss, const at::Tensor& votes) {
   const at::NoGradGuard no_grad;
   expect(loss.dim() == 0 && loss.device() == parameters_.device(),
          concat("optimizer: the loss must be a scalar on ", parameters_.device(), ", got ", loss.sizes(),
                 " on ", loss.device()));
-  grad_norm_.copy_(ops::grad_norm(parameters_.grads()));
+  grad_norm_.copy_(ops::grad_norm(parameters_.owned_grads()));
+  if (exchange_) sum_over_ranks(loss, votes);
   if (max_grad_norm_ > 0)
     control_.grad_scale.copy_((max_grad_norm_ / (grad_norm_ + kNormFloor)).clamp_max(1.0));
   control_.apply.copy_(at::isfinite(grad_norm_).logical_and(at::isfinite(loss)));
@@ -52,22 +55,24 @@ void Optimizer::update(const at::Tensor& loss) {
   skipped_steps_.add_(skipped);
   skipped_in_row_.add_(1).mul_(skipped);
 
-  adamw(parameters_.matrices());
-  adamw(parameters_.vectors());
-}
-
-// Decayed and other parameters are one contiguous range each.
-void Optimizer::adamw(const FlatBuffer& b) const {
-  const bool has_copy = !b.compute.is_same(b.master);
   ops::AdamWOptions undecayed = options_;
   undecayed.weight_decay = 0;
-  const auto range = [&](const ops::AdamWOptions& options, int64_t begin, int64_t end) {
-    const auto part = [&](const at::Tensor& x) { return x.slice(0, begin, end); };
-    ops::adamw(options, control_, part(b.master), part(b.m), part(b.v), part(b.grad),
-               has_copy ? part(b.compute) : at::Tensor());
-  };
-  range(options_, 0, b.decayed);
-  range(undecayed, b.decayed, b.master.numel());
+  for (const OwnedRange& r : parameters_.owned()) {
+    ops::adamw(r.decayed ? options_ : undecayed, control_, r.master, r.m, r.v, r.grad, r.compute);
+    if (exchange_) exchange_->weights_final(r);
+  }
+  if (exchange_) exchange_->finish_weights();
+}
+
+// One collective for all that ranks have to agree on. The square of an f32 norm doesn't overflow f64, and its
+// root is the norm again.
+void Optimizer::sum_over_ranks(const at::Tensor& loss, const at::Tensor& votes) {
+  const at::Tensor numbers =
+      at::stack({loss.to(at::kDouble), votes.to(at::kDouble), grad_norm_.to(at::kDouble).square()});
+  exchange_->sum(numbers);
+  at::Tensor(loss).copy_(numbers[0]);
+  at::Tensor(votes).copy_(numbers[1]);
+  if (parameters_.sharding().optimizer_state) grad_norm_.copy_(numbers[2].sqrt());
 }
 
 void Optimizer::save_state(StateDict& out) const {

@@ -8,6 +8,7 @@
 
 #include "data/validation_set.h"
 #include "model/hybrid_model.h"
+#include "parallel/mesh.h"
 
 namespace transxssm {
 
@@ -17,10 +18,10 @@ struct ValidationResult {
   std::optional<double> bits_per_byte;  // of the text behind the labels; none without a tokenizer
 };
 
-// Every set in turn, without gradients. Between batches `abandon` is asked; when it says so, nothing is
-// returned.
+// Every set in turn, without gradients, its batches divided among the ranks: all get the result. Between
+// batches `abandon` is asked, on all ranks together; when it says so, nothing is returned.
 std::optional<std::vector<ValidationResult>> evaluate(const HybridModel& model,
                                                       const std::vector<ValidationSet>& sets,
-                                                      const std::function<bool()>& abandon);
+                                                      const Mesh& mesh, const std::function<bool()>& abandon);
 
 }  // namespace transxssm

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -130,43 +131,91 @@ int64_t newest_step(const RunFolder& folder) {
   return checkpoints.empty() ? 0 : checkpoints.back().step;
 }
 
-int train(const RunConfig& given, const LaunchOptions& options, const RunFolder& folder,
+// Runs `work` on the first rank. All get what it returns, and what is wrong with the input is so everywhere.
+std::string on_first(const Mesh& mesh, const std::function<std::string()>& work) {
+  if (mesh.size() == 1) return work();
+  std::string told;
+  if (mesh.is_first()) {
+    try {
+      told = "+" + work();
+    } catch (const InputError& error) {
+      told = concat("-", error.what());
+    }
+  }
+  told = mesh.exchange(told)[0];
+  if (told[0] == '-') throw InputError(told.substr(1));
+  return told.substr(1);
+}
+
+// What the first rank owns: the folder, locked, and its checkpoints.
+struct Output {
+  std::optional<RunFolder> folder;
+  std::optional<Checkpointer> checkpointer;
+
+  std::optional<RunOutput> of_trainer() {
+    if (!folder) return std::nullopt;
+    return RunOutput{*folder, std::move(*checkpointer)};
+  }
+  void set_status(const RunStatus& status) const {
+    if (folder) folder->set_status(status);
+  }
+};
+
+StartPlan shared_plan(const Mesh& mesh, const RunConfig& given, const LaunchOptions& options,
+                      Output& output) {
+  const std::string text = on_first(mesh, [&] {
+    output.checkpointer.emplace(output.folder->checkpoints(),
+                                Retention{given.checkpoint.keep_last, given.checkpoint.keep_every});
+    const StartPlan plan = plan_start(options, output.folder->path());  // after it has cleared up
+    return std::to_string(static_cast<int>(plan.kind)) + plan.checkpoint.string();
+  });
+  return {static_cast<StartPlan::Kind>(text[0] - '0'), text.substr(1)};
+}
+
+int train(const RunConfig& given, const LaunchOptions& options, Mesh& mesh, Output& output,
           std::optional<Trainer>& made) {
   const ComputeDevice device = choose_device(given.train.device, given.precision.compute);
   const TokenizerFacts tokenizer = tokenizer_facts(given);
-  Checkpointer checkpointer(folder.checkpoints(), {given.checkpoint.keep_last, given.checkpoint.keep_every});
-  const StartPlan plan = plan_start(options, folder.path());  // after the checkpointer has cleared up
+  const StartPlan plan = shared_plan(mesh, given, options, output);
   const RunConfig config = planned_config(given, options, plan, tokenizer);
   describe(config, device);
-  expect_room(config, device, free_memory(device));
-  const MemoryPlan memory = plan_memory(config, device);
+  expect_room(config, device, free_memory(device), mesh.size());
+  const MemoryPlan memory = plan_memory(config, device, mesh.size());
   log_info(concat("memory: ", format_bytes(memory.peak()), " expected at the peak: ", memory.text()));
-  Trainer& trainer = made.emplace(config, device, folder, std::move(checkpointer), tokenizer);
+  mesh.connect(device.device);
+  Trainer& trainer = made.emplace(config, device, mesh, output.of_trainer(), tokenizer);
   start(trainer, config, plan);
-  record(config, device, folder);
-  folder.set_status({RunState::running, trainer.step(), "", std::nullopt});
+  if (output.folder) record(config, device, *output.folder);
+  output.set_status({RunState::running, trainer.step(), "", std::nullopt});
   const auto reason = trainer.run();
   log_info(concat("memory: ", format_bytes(memory_peak(device)), " used at the peak, ",
                   format_bytes(memory.peak()), " expected"));
   const int exit_code = reason ? static_cast<int>(config.train.stop_exit_code) : 0;
   log_info(reason ? concat("stopped at step ", trainer.step(), ": ", *reason, "; ", how_to_go_on(options))
                   : concat("finished at step ", trainer.step()));
-  folder.set_status(
+  output.set_status(
       {reason ? RunState::stopped : RunState::finished, trainer.step(), reason.value_or(""), exit_code});
   return exit_code;
 }
 
 }  // namespace
 
-int launch_training(const RunConfig& config, const LaunchOptions& options) {
+int launch_training(const RunConfig& config, const LaunchOptions& options, Mesh mesh) {
   install_stop_signals();
   // cuBLAS gives the same bits from run to run only with a fixed workspace; read when its first handle is
   // made.
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
-  const RunFolder folder(config.train.run_dir);
-  log_to_file(folder.log());
+  Output output;
+  if (!mesh.is_first()) log_errors_only();
+  on_first(mesh, [&] {
+    output.folder.emplace(config.train.run_dir);
+    log_to_file(output.folder->log());
+    return "";
+  });
   std::optional<Trainer> trainer;
   const auto failed = [&](const std::string& reason, int exit_code) {
+    if (!output.folder) return;
+    const RunFolder& folder = *output.folder;
     if (!trainer && folder.is_finished()) return;  // a refused start leaves a finished run as it is
     try {
       folder.set_status({RunState::failed,
@@ -177,7 +226,7 @@ int launch_training(const RunConfig& config, const LaunchOptions& options) {
     }
   };
   try {
-    return train(config, options, folder, trainer);
+    return train(config, options, mesh, output, trainer);
   } catch (const InputError& error) {
     failed(error.what(), 2);
     throw;

@@ -20,16 +20,31 @@ std::future<void> begin_attention_plans(const RunConfig& config, const ComputeDe
        dtype = device.dtype, batches] { ops::prepare_attention(dims, where, dtype, batches); });
 }
 
+std::optional<ParameterExchange> make_exchange(const ParallelConfig& config, FlatParameters& parameters,
+                                               const Mesh* mesh) {
+  if (!mesh) return std::nullopt;
+  return std::optional<ParameterExchange>(
+      std::in_place, parameters, *mesh,
+      config.reduce_dtype == ReduceDtype::bf16 ? at::kBFloat16 : parameters.grads()[0].scalar_type());
+}
+
 }  // namespace
 
-Learner::Learner(const RunConfig& config, const ComputeDevice& device)
+Sharding sharding_of(const ParallelConfig& config, int64_t rank, int64_t ranks) {
+  return {.rank = rank, .ranks = ranks, .optimizer_state = config.zero_stage >= 1};
+}
+
+Learner::Learner(const RunConfig& config, const ComputeDevice& device, const Mesh* mesh)
     : attention_plans(begin_attention_plans(config, device)),
       parameters(HybridModel::parameter_specs(config.model, config.optimizer.decay_embeddings), device.device,
-                 device.dtype),
+                 device.dtype, ParameterUse::training,
+                 mesh ? sharding_of(config.parallel, mesh->rank(), mesh->size()) : Sharding{}),
       model(config.model, parameters.table(),
             {config.train.seq_len, config.train.deterministic, config.train.recompute,
              ssd_path(config.kernels), attention_path(config.kernels)}),
-      optimizer(parameters, config.optimizer),
-      step(model, parameters, optimizer, {config.train.z_loss, config.kernels.cuda_graphs}) {}
+      exchange(make_exchange(config.parallel, parameters, mesh)),
+      optimizer(parameters, config.optimizer, exchange ? &*exchange : nullptr),
+      step(model, parameters, optimizer, {config.train.z_loss, config.kernels.cuda_graphs},
+           exchange ? &*exchange : nullptr) {}
 
 }  // namespace transxssm

@@ -11,6 +11,7 @@
 #include "ops/attention_kernel.h"
 #include "ops/ssd_kernel.h"
 #include "optim/flat_parameters.h"
+#include "trainer/learner.h"
 
 namespace transxssm {
 namespace {
@@ -19,19 +20,20 @@ namespace {
 constexpr uint64_t kGpuLibraries = uint64_t{64} << 20;
 constexpr uint64_t kCpuLibraries = uint64_t{400} << 20;
 
-uint64_t parameter_bytes(const RunConfig& config, const ComputeDevice& device) {
-  return FlatParameters::bytes_needed(HybridModel::parameter_specs(config.model), device.dtype);
+uint64_t parameter_bytes(const RunConfig& config, const ComputeDevice& device, int64_t ranks) {
+  return FlatParameters::bytes_needed(HybridModel::parameter_specs(config.model), device.dtype,
+                                      ParameterUse::training, sharding_of(config.parallel, 0, ranks));
 }
 
 std::string sequences(int64_t count) { return concat("train.micro_batch_size ", count); }
 
 // The largest number of sequences, at most the configured one, that divides the global batch and fits.
-std::optional<int64_t> largest_micro_batch(RunConfig config, const ComputeDevice& device,
-                                           uint64_t available) {
+std::optional<int64_t> largest_micro_batch(RunConfig config, const ComputeDevice& device, uint64_t available,
+                                           int64_t ranks) {
   for (int64_t count = config.train.micro_batch_size; count >= 1; --count) {
-    if (config.train.global_batch_size % count != 0) continue;
+    if (config.train.global_batch_size % (ranks * count) != 0) continue;
     config.train.micro_batch_size = count;
-    if (plan_memory(config, device).peak() <= available) return count;
+    if (plan_memory(config, device, ranks).peak() <= available) return count;
   }
   return std::nullopt;
 }
@@ -65,10 +67,14 @@ std::string MemoryPlan::text() const {
   return text;
 }
 
-MemoryPlan plan_memory(const RunConfig& config, const ComputeDevice& device) {
+MemoryPlan plan_memory(const RunConfig& config, const ComputeDevice& device, int64_t ranks) {
   const auto specs = HybridModel::parameter_specs(config.model);
+  Sharding sharding = sharding_of(config.parallel, 0, ranks);
+  sharding.optimizer_state = false;
   // In f32 an element is its weight, gradient and two moments.
-  const uint64_t elements = FlatParameters::bytes_needed(specs, at::kFloat) / 16;
+  const uint64_t elements =
+      FlatParameters::bytes_needed(specs, at::kFloat, ParameterUse::training, sharding) / 16;
+  const uint64_t held = config.parallel.zero_stage >= 1 ? elements / static_cast<uint64_t>(ranks) : elements;
   const auto activations =
       activation_memory(config.model, activation_shape(config, device), config.train.recompute);
   const bool loss_is_worst = activations.loss > activations.backward;
@@ -76,9 +82,11 @@ MemoryPlan plan_memory(const RunConfig& config, const ComputeDevice& device) {
   const auto add = [&](const char* name, int64_t bytes) {
     if (bytes > 0) plan.parts.push_back({name, static_cast<uint64_t>(bytes)});
   };
-  add("weights", static_cast<int64_t>(parameter_bytes(config, device) - 12 * elements));
+  add("weights", static_cast<int64_t>(parameter_bytes(config, device, ranks) - 4 * elements - 8 * held));
   add("gradients", static_cast<int64_t>(4 * elements));
-  add("Adam's moments", static_cast<int64_t>(8 * elements));
+  if (ranks > 1 && config.parallel.reduce_dtype == ReduceDtype::bf16)
+    add("gradients on their way", static_cast<int64_t>(2 * elements));
+  add("Adam's moments", static_cast<int64_t>(8 * held));
   add("activations of SSD layers", activations.ssd_layers);
   add("activations of attention layers", activations.attention_layers);
   add("activations of the last norm", activations.last_norm);
@@ -89,9 +97,9 @@ MemoryPlan plan_memory(const RunConfig& config, const ComputeDevice& device) {
 }
 
 std::optional<std::string> advice_to_fit(const RunConfig& config, const ComputeDevice& device,
-                                         uint64_t available) {
-  if (plan_memory(config, device).peak() <= available) return std::nullopt;
-  const auto as_it_is = largest_micro_batch(config, device, available);
+                                         uint64_t available, int64_t ranks) {
+  if (plan_memory(config, device, ranks).peak() <= available) return std::nullopt;
+  const auto as_it_is = largest_micro_batch(config, device, available, ranks);
   std::string advice;
   if (as_it_is) advice = "the largest that fits is " + sequences(*as_it_is);
   int64_t most = as_it_is.value_or(0);
@@ -99,7 +107,7 @@ std::optional<std::string> advice_to_fit(const RunConfig& config, const ComputeD
     if (recompute <= config.train.recompute) continue;
     RunConfig again = config;
     again.train.recompute = recompute;
-    const int64_t count = largest_micro_batch(again, device, available).value_or(0);
+    const int64_t count = largest_micro_batch(again, device, available, ranks).value_or(0);
     if (count <= most) continue;
     most = count;
     advice +=
@@ -110,17 +118,17 @@ std::optional<std::string> advice_to_fit(const RunConfig& config, const ComputeD
          "model.num_layers, model.intermediate_size)";
 }
 
-void expect_room(const RunConfig& config, const ComputeDevice& device, uint64_t available) {
-  const uint64_t parameters = parameter_bytes(config, device);
+void expect_room(const RunConfig& config, const ComputeDevice& device, uint64_t available, int64_t ranks) {
+  const uint64_t parameters = parameter_bytes(config, device, ranks);
   expect_input(
       parameters <= available,
       concat("out of memory: parameters, gradients and optimizer moments of this model take ",
              format_bytes(parameters), ", and ", format_bytes(available), " are free on ", device.name,
              ". Choose a smaller model (model.hidden_size, model.num_layers, "
              "model.intermediate_size), another device, or end what else uses its memory"));
-  const auto advice = advice_to_fit(config, device, available);
+  const auto advice = advice_to_fit(config, device, available, ranks);
   if (!advice) return;
-  const MemoryPlan plan = plan_memory(config, device);
+  const MemoryPlan plan = plan_memory(config, device, ranks);
   throw InputError(concat("out of memory: with ", sequences(config.train.micro_batch_size), " a step needs ",
                           format_bytes(plan.peak()), " (", plan.text(), "), and ", format_bytes(available),
                           " are free on ", device.name, "; ", *advice));

@@ -26,15 +26,16 @@ struct MemoryPlan {
 // The micro-batches of the run, as model/memory counts them.
 ActivationShape activation_shape(const RunConfig& config, const ComputeDevice& device);
 
-MemoryPlan plan_memory(const RunConfig& config, const ComputeDevice& device);
+// Of each of `ranks` that train together; so are the others.
+MemoryPlan plan_memory(const RunConfig& config, const ComputeDevice& device, int64_t ranks = 1);
 
 // What to change so that the run fits into `available` bytes: the largest micro-batch, with recompute if
 // needed; nothing when it fits as it is.
 std::optional<std::string> advice_to_fit(const RunConfig& config, const ComputeDevice& device,
-                                         uint64_t available);
+                                         uint64_t available, int64_t ranks = 1);
 
 // Throws InputError, before anything large is allocated, with the predicted bytes by part and that advice.
-void expect_room(const RunConfig& config, const ComputeDevice& device, uint64_t available);
+void expect_room(const RunConfig& config, const ComputeDevice& device, uint64_t available, int64_t ranks = 1);
 
 struct StepPlan {
   double flops = 0;               // model FLOPs, by the formula of logged MFU, one document a window

@@ -5,13 +5,15 @@
 namespace transxssm {
 
 PendingReport::PendingReport(const at::Tensor& loss, const at::Tensor& grad_norm,
-                             const at::Tensor& skipped_steps, const at::Tensor& skipped_in_row)
+                             const at::Tensor& skipped_steps, const at::Tensor& skipped_in_row,
+                             const at::Tensor& votes)
     : values_(at::stack({loss.to(at::kDouble), grad_norm.to(at::kDouble), skipped_steps.to(at::kDouble),
-                         skipped_in_row.to(at::kDouble)})) {}
+                         skipped_in_row.to(at::kDouble), votes.to(at::kDouble)})) {}
 
 StepReport PendingReport::wait() {
   const double* value = values_.wait().const_data_ptr<double>();
-  return {value[0], value[1], static_cast<int64_t>(value[2]), static_cast<int64_t>(value[3])};
+  const auto count = [&](int i) { return static_cast<int64_t>(value[i]); };
+  return {value[0], value[1], count(2), count(3), count(4)};
 }
 
 }  // namespace transxssm

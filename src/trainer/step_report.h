@@ -12,17 +12,18 @@ struct StepReport {
   double grad_norm = 0;
   int64_t skipped_steps = 0;  // total so far, steps whose loss or norm was not finite
   int64_t skipped_in_row = 0;
+  int64_t votes = 0;  // of ranks that want to stop
 };
 
 // Scalars on their way to the host. Made right after a step was queued, read when the next one has been.
 class PendingReport {
  public:
   PendingReport(const at::Tensor& loss, const at::Tensor& grad_norm, const at::Tensor& skipped_steps,
-                const at::Tensor& skipped_in_row);
+                const at::Tensor& skipped_in_row, const at::Tensor& votes);
   StepReport wait();
 
  private:
-  PendingCopy values_;  // f64 [4]
+  PendingCopy values_;  // f64 [5]
 };
 
 }  // namespace transxssm

@@ -12,20 +12,21 @@
 namespace transxssm {
 namespace {
 
-// Micro-batches that get a graph of their own, by shape and whether they come first in their step: one or two
-// in a run, some more where the number of documents varies much (data/packing.h). A graph costs some tens of
-// megabytes.
+// Micro-batches that get a graph of their own, by shape and turn: one to three in a run, some more where the
+// number of documents varies much (data/packing.h). A graph costs some tens of megabytes.
 constexpr size_t kMostGraphs = 16;
 
 }  // namespace
 
 TrainStep::TrainStep(const HybridModel& model, FlatParameters& parameters, Optimizer& optimizer,
-                     const TrainStepOptions& options)
+                     const TrainStepOptions& options, ParameterExchange* exchange)
     : model_(model),
       parameters_(parameters),
       optimizer_(optimizer),
+      exchange_(exchange),
       z_loss_(options.z_loss),
       loss_(at::zeros({}, at::TensorOptions().dtype(at::kFloat).device(model.device()))),
+      votes_(at::zeros_like(loss_)),
       per_label_(at::zeros_like(loss_)),
       graphs_(options.cuda_graphs && model.device().is_cuda() ? std::make_unique<GraphPool>() : nullptr),
       update_(graphs_.get()) {}
@@ -36,29 +37,37 @@ bool TrainStep::run(const GlobalBatch& batch, double lr, const std::function<boo
   per_label_.fill_(1.0 / static_cast<double>(std::max<int64_t>(batch.counted_labels, 1)));
   optimizer_.set_learning_rate(lr);
   loss_.zero_();
+  if (exchange_) votes_.fill_(abandon() ? 1.0 : 0.0);
   for (const Batch& micro_batch : batch.micro_batches) {
-    if (abandon()) return false;
-    const bool first = &micro_batch == &batch.micro_batches.front();
-    MicroStep& step = micro_step_for(micro_batch, first);
+    if (!exchange_ && abandon()) return false;
+    const Turn turn{&micro_batch == &batch.micro_batches.front(),
+                    exchange_ && &micro_batch == &batch.micro_batches.back()};
+    MicroStep& step = micro_step_for(micro_batch, turn);
     step.in.fill(micro_batch);
     if (graphs_ && !step.captured) count_uncaptured();
     const NvtxRange range("micro-step");
-    step.work.run([&] { forward_backward(step.in.contents(), first); });
+    step.work.run([&] { forward_backward(step.in.contents(), turn); });
   }
   const NvtxRange range("update");
-  update_.run([&] { optimizer_.update(loss_); });  // clip, update unless something is not finite
+  update_.run([&] { optimizer_.update(loss_, votes_); });  // clip, update unless something is not finite
   return true;
 }
 
-void TrainStep::forward_backward(const DeviceBatch& in, bool first) {
-  if (first) parameters_.start_gradients();
-  loss_.add_(model_.add_gradients(in.tokens_bt, in.labels_bt, in.documents, per_label_, z_loss_).loss);
-  if (first) parameters_.complete_gradients();
+void TrainStep::forward_backward(const DeviceBatch& in, Turn turn) {
+  GradientsFinal gradients_final;
+  if (turn.last) gradients_final = [this](size_t first_spec) { exchange_->gradients_final(first_spec); };
+  if (turn.first) parameters_.start_gradients();
+  loss_.add_(
+      model_.add_gradients(in.tokens_bt, in.labels_bt, in.documents, per_label_, z_loss_, gradients_final)
+          .loss);
+  if (turn.first) parameters_.complete_gradients();
+  if (turn.last) exchange_->finish_gradients();
 }
 
-TrainStep::MicroStep& TrainStep::micro_step_for(const Batch& batch, bool first) {
-  const std::array<int64_t, 4> shape{batch.batch, batch.seq_len,
-                                     static_cast<int64_t>(batch.document_offsets.size()) - 1, first};
+TrainStep::MicroStep& TrainStep::micro_step_for(const Batch& batch, Turn turn) {
+  const std::array<int64_t, 5> shape{batch.batch, batch.seq_len,
+                                     static_cast<int64_t>(batch.document_offsets.size()) - 1, turn.first,
+                                     turn.last};
   if (const auto found = micro_steps_.find(shape); found != micro_steps_.end()) return found->second;
   const bool captured = graphs_ && micro_steps_.size() < kMostGraphs;
   return micro_steps_

@@ -23,10 +23,14 @@ namespace transxssm {
 namespace {
 
 // Ids are checked against the tokenizer where there is one: a padded vocabulary has more.
-LoaderShape loader_shape(const RunConfig& c, const TokenizerFacts& tokenizer) {
+LoaderShape loader_shape(const RunConfig& c, const TokenizerFacts& tokenizer, const Mesh& mesh) {
   const auto known_ids = static_cast<int64_t>(tokenizer.bytes_per_token.size());
-  return {c.train.seq_len, c.train.global_batch_size, c.train.micro_batch_size,
-          known_ids > 0 ? known_ids : c.model.vocab_size};
+  return {c.train.seq_len,
+          c.train.global_batch_size,
+          c.train.micro_batch_size,
+          known_ids > 0 ? known_ids : c.model.vocab_size,
+          mesh.rank(),
+          mesh.size()};
 }
 
 constexpr double kGib = 1024.0 * 1024.0 * 1024.0;
@@ -40,23 +44,24 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder,
-                 Checkpointer checkpointer, TokenizerFacts tokenizer)
+Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const Mesh& mesh,
+                 std::optional<RunOutput> output, TokenizerFacts tokenizer)
     : config_(config),
       device_(device),
-      folder_(folder),
+      mesh_(mesh),
+      output_(std::move(output)),
       tokenizer_(std::move(tokenizer)),
       stop_watch_(config.train.max_minutes),
-      loader_(config.data, loader_shape(config, tokenizer_)),
-      validation_sets_(make_validation_sets(config.data, loader_shape(config, tokenizer_),
+      loader_(config.data, loader_shape(config, tokenizer_, mesh)),
+      validation_sets_(make_validation_sets(config.data, loader_shape(config, tokenizer_, mesh),
                                             config.validation.sequences, tokenizer_.bytes_per_token)),
       task_sets_(load_task_sets(config.data, config.train.seq_len)),
-      learner_(config, device),
+      learner_(config, device, mesh.size() > 1 ? &mesh : nullptr),
       schedule_(make_lr_schedule(config.optimizer, config.schedule, config.train.max_steps)),
-      checkpointer_(std::move(checkpointer)),
       flops_per_token_(train_flops_per_token(config.model, 0)),
       flops_per_key_(train_flops_per_token(config.model, 1) - flops_per_token_),
-      tracer_(config.trace, folder.traces(), device.device) {}
+      tracer_(output_ ? config.trace : TraceConfig{}, output_ ? output_->folder.traces() : "",
+              device.device) {}
 
 void Trainer::start_fresh() {
   initialize(learner_.parameters, config_.train.seed);
@@ -81,16 +86,32 @@ void Trainer::resume(const CheckpointReader& checkpoint) {
   if (device_.device.is_cuda())
     ops::use_gemm_record(checkpoint.manifest().run.value("gemm", nlohmann::json::object()));
   // Going back to an older checkpoint of this run saves it again, as the newest.
-  const auto own = list_checkpoints(folder_.path());
-  if (!own.empty() && std::filesystem::equivalent(own.back().folder, checkpoint.folder()))
-    saved_step_ = step_;
+  const auto is_newest = [&] {
+    const auto own = list_checkpoints(output_->folder.path());
+    return !own.empty() && std::filesystem::equivalent(own.back().folder, checkpoint.folder());
+  };
+  if (mesh_.exchange(output_ && is_newest() ? "newest" : "")[0] == "newest") saved_step_ = step_;
   open_metrics();
 }
 
 void Trainer::open_metrics() {
-  const auto tensorboard = config_.logging.tensorboard ? folder_.tensorboard() : std::filesystem::path();
-  metrics_.emplace(folder_.metrics(), tensorboard,
+  if (!output_) return;
+  const RunFolder& folder = output_->folder;
+  const auto tensorboard = config_.logging.tensorboard ? folder.tensorboard() : std::filesystem::path();
+  metrics_.emplace(folder.metrics(), tensorboard,
                    step_ > 0 ? MetricsEnd{step_, validated_step_} : MetricsEnd{});
+}
+
+std::optional<std::string> Trainer::agreed_stop_reason() {
+  if (mesh_.size() == 1) return own_stop_reason();
+  for (const std::string& reason : mesh_.exchange(own_stop_reason().value_or("")))
+    if (!reason.empty() && !stop_reason_) stop_reason_ = reason;
+  return stop_reason_;
+}
+
+std::optional<std::string> Trainer::stop_reason() {
+  if (mesh_.size() == 1 || stop_voted_) return agreed_stop_reason();
+  return stop_reason_;
 }
 
 std::optional<std::string> Trainer::run() {
@@ -116,12 +137,13 @@ double Trainer::flops_of(const GlobalBatch& batch) const {
   return flops;
 }
 
-// Data that cannot be read ends the run, but not what was learnt before it.
+// Data that cannot be read ends the run, but not what was learnt before it. One rank alone can't save what
+// several share.
 GlobalBatch Trainer::next_batch() {
   try {
     return loader_.next();
   } catch (const InputError&) {
-    if (step_ > 0 && saved_step_ != step_) save();
+    if (mesh_.size() == 1 && step_ > 0 && saved_step_ != step_) save();
     throw;
   }
 }
@@ -130,15 +152,16 @@ void Trainer::train_one_step() {
   const GlobalBatch batch = next_batch();
   const double lr = learning_rate(schedule_, step_);
   const auto traced = tracer_.begin(step_ + 1);
-  if (!learner_.step.run(batch, lr, [&] { return stop_reason().has_value(); })) {
+  if (!learner_.step.run(batch, lr, [&] { return own_stop_reason().has_value(); })) {
     loader_.put_back();
     return;
   }
   ++step_;
   pace_.add(config_.train.global_batch_size * config_.train.seq_len, flops_of(batch));
-  queued_.push_back({step_, loader_.consumed_tokens(), lr,
-                     PendingReport(learner_.step.loss(), learner_.optimizer.grad_norm(),
-                                   learner_.optimizer.skipped_steps(), learner_.optimizer.skipped_in_row())});
+  queued_.push_back(
+      {step_, loader_.consumed_tokens(), lr,
+       PendingReport(learner_.step.loss(), learner_.optimizer.grad_norm(), learner_.optimizer.skipped_steps(),
+                     learner_.optimizer.skipped_in_row(), learner_.step.votes())});
   // A step late on a GPU, so that it never waits for the host; on a CPU the step is done by now.
   read_reports(/*leave_queued=*/device_.device.is_cuda() ? 1 : 0);
 }
@@ -149,6 +172,7 @@ void Trainer::read_reports(size_t leave_queued) {
     queued_.pop_front();
     const StepReport report = queued.report.wait();
     last_loss_ = report.loss;
+    stop_voted_ = stop_voted_ || report.votes > 0;
     if (!gemms_written_) write_gemms();
     if (report.skipped_in_row > config_.train.max_skipped_in_row)
       throw std::runtime_error(
@@ -159,7 +183,7 @@ void Trainer::read_reports(size_t leave_queued) {
                  "). Lower optimizer.lr or look at the data of these steps; the newest "
                  "checkpoint is untouched"));
     const bool last = queued.step == config_.train.max_steps;
-    if (queued.step % config_.logging.every == 0 || last) log_step(queued, report);
+    if (output_ && (queued.step % config_.logging.every == 0 || last)) log_step(queued, report);
   }
 }
 
@@ -174,7 +198,7 @@ void Trainer::log_step(const QueuedStep& queued, const StepReport& report) {
   row.step_time_seconds = pace.seconds_per_step;
   row.elapsed_seconds = elapsed_before_ + seconds_since(launched_);
   row.tokens_per_second = pace.tokens_per_second;
-  row.tokens_per_second_per_gpu = row.tokens_per_second;
+  row.tokens_per_second_per_gpu = row.tokens_per_second / mesh_.size();
   row.tflops_per_gpu = pace.flops_per_second * 1e-12;
   if (device_.peak_flops > 0) row.mfu = pace.flops_per_second / device_.peak_flops;
   row.memory_peak_gib = static_cast<double>(memory_peak(device_)) / kGib;
@@ -188,10 +212,13 @@ void Trainer::log_step(const QueuedStep& queued, const StepReport& report) {
 void Trainer::validate() {
   read_reports(0);
   const Pace::Pause pause(pace_);
-  const auto results = evaluate(learner_.model, validation_sets_, [&] { return stop_reason().has_value(); });
+  const auto results =
+      evaluate(learner_.model, validation_sets_, mesh_, [&] { return agreed_stop_reason().has_value(); });
   if (!results) return;
   const auto tasks = answer_tasks();
   if (!tasks) return;
+  validated_step_ = step_;
+  if (!output_) return;
   for (const ValidationResult& result : *results) {
     metrics_->write(ValidationMetrics{step_, result.set, result.loss, result.bits_per_byte});
     std::string line = concat("step ", step_, " | validation ", result.set, " | loss ", result.loss);
@@ -204,14 +231,14 @@ void Trainer::validate() {
     for (const Metric& metric : task.metrics) line += concat(" | ", metric.name, " ", metric.value);
     log_info(line);
   }
-  validated_step_ = step_;
 }
 
 std::optional<std::vector<TaskMetrics>> Trainer::answer_tasks() {
   const int64_t batch_tokens = config_.train.micro_batch_size * config_.train.seq_len;
   std::vector<TaskMetrics> out;
   for (const TaskSet& set : task_sets_) {
-    auto metrics = evaluate_task(learner_.model, set, batch_tokens, [&](size_t) { return !stop_reason(); });
+    auto metrics =
+        evaluate_task(learner_.model, set, batch_tokens, [&](size_t) { return !agreed_stop_reason(); });
     if (!metrics) return std::nullopt;
     out.push_back({step_, set.name, std::move(*metrics)});
   }
@@ -220,22 +247,31 @@ std::optional<std::vector<TaskMetrics>> Trainer::answer_tasks() {
 
 void Trainer::write_gemms() {
   const auto record = ops::gemm_record();
-  if (!record.empty()) folder_.write_gemms(record);
+  if (output_ && !record.empty()) output_->folder.write_gemms(record);
   gemms_written_ = true;
 }
 
 void Trainer::tell_step() {
-  folder_.set_status({RunState::running, step_, "", std::nullopt});
+  output_->folder.set_status({RunState::running, step_, "", std::nullopt});
   told_ = Clock::now();
 }
 
 void Trainer::save() {
   read_reports(0);
-  folder_.expect_held();
   const Pace::Pause pause(pace_);
-  const auto started = Clock::now();
   StateDict state;
-  learner_.parameters.save_state(state);
+  if (learner_.exchange)
+    learner_.exchange->save_state(state);
+  else
+    learner_.parameters.save_state(state);
+  if (output_) write_checkpoint(std::move(state));
+  saved_step_ = step_;
+  mesh_.barrier();
+}
+
+void Trainer::write_checkpoint(StateDict state) {
+  const auto started = Clock::now();
+  output_->folder.expect_held();
   learner_.optimizer.save_state(state);
   state.values["loader"] = loader_.save_state();
   state.values["trainer"] = {{"step", step_},
@@ -250,8 +286,7 @@ void Trainer::save() {
                               {"loss", last_loss_},
                               {"parameters", learner_.parameters.parameter_count()},
                               {"gemm", ops::gemm_record()}};
-  const auto path = checkpointer_.save(step_, state, run);
-  saved_step_ = step_;
+  const auto path = output_->checkpointer.save(step_, state, run);
   tell_step();
   const double seconds = seconds_since(started);
   save_seconds_ = std::max(save_seconds_, seconds);

@@ -15,6 +15,7 @@
 #include "data/loader.h"
 #include "data/validation_set.h"
 #include "optim/lr_schedule.h"
+#include "parallel/mesh.h"
 #include "trainer/device.h"
 #include "trainer/learner.h"
 #include "trainer/metrics.h"
@@ -33,12 +34,19 @@ struct TokenizerFacts {
   std::vector<int32_t> bytes_per_token;  // UTF-8 bytes behind each id, none behind control tokens
 };
 
+// What the first of the ranks that train together writes to.
+struct RunOutput {
+  const RunFolder& folder;  // outlives the trainer
+  Checkpointer checkpointer;
+};
+
+// Ranks that train together run one each and take every decision together.
 class Trainer {
  public:
   // Opens the data first (its errors come before anything large is allocated), then makes model and
-  // optimizer. `folder` outlives this object.
-  Trainer(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder,
-          Checkpointer checkpointer, TokenizerFacts tokenizer);
+  // optimizer. `mesh` is connected and outlives this object. `output`: on the first rank.
+  Trainer(const RunConfig& config, const ComputeDevice& device, const Mesh& mesh,
+          std::optional<RunOutput> output, TokenizerFacts tokenizer);
   Trainer(const Trainer&) = delete;  // its parts refer to each other
   Trainer& operator=(const Trainer&) = delete;
 
@@ -64,7 +72,10 @@ class Trainer {
     PendingReport report;
   };
 
-  std::optional<std::string> stop_reason() const { return stop_watch_.reason(save_seconds_); }
+  std::optional<std::string> own_stop_reason() const { return stop_watch_.reason(save_seconds_); }
+  // The same on every rank: one rank's reason, where any has one, asked now or as steps have voted.
+  std::optional<std::string> agreed_stop_reason();
+  std::optional<std::string> stop_reason();
   void open_metrics();
   double flops_of(const GlobalBatch& batch) const;  // by the documents that are really in it
   GlobalBatch next_batch();
@@ -74,12 +85,14 @@ class Trainer {
   void validate();
   std::optional<std::vector<TaskMetrics>> answer_tasks();  // none when stopped
   void save();
+  void write_checkpoint(StateDict state);
   void tell_step();  // in status.json
   void write_gemms();
 
   RunConfig config_;
   ComputeDevice device_;
-  const RunFolder& folder_;
+  const Mesh& mesh_;
+  std::optional<RunOutput> output_;
   TokenizerFacts tokenizer_;
   StopWatch stop_watch_;
   Loader loader_;
@@ -87,8 +100,7 @@ class Trainer {
   std::vector<TaskSet> task_sets_;
   Learner learner_;
   LrSchedule schedule_;
-  Checkpointer checkpointer_;
-  std::optional<MetricsWriter> metrics_;  // from start on
+  std::optional<MetricsWriter> metrics_;  // from start on, where there is output
 
   int64_t step_ = 0;            // steps done
   int64_t validated_step_ = 0;  // step of the last validation
@@ -101,6 +113,8 @@ class Trainer {
   Clock::time_point launched_ = Clock::now();
   Clock::time_point told_ = launched_;
   bool gemms_written_ = false;
+  bool stop_voted_ = false;
+  std::optional<std::string> stop_reason_;  // agreed
 
   StepTracer tracer_;
   std::deque<QueuedStep> queued_;

@@ -90,7 +90,7 @@ TEST_CASE("perplexity: the loss that the trainer reports on the same windows") {
   std::vector<ValidationSet> sets;
   sets.emplace_back("x", (run.folder / kPath).string(), run.config().data, LoaderShape{24, 4, 2, 61}, 100,
                     bytes);
-  const auto trained = evaluate(tiny.model, sets, [] { return false; });
+  const auto trained = evaluate(tiny.model, sets, Mesh::single(), [] { return false; });
   const auto measured =
       token_perplexity(tiny.model, (run.folder / kPath).string(), bytes,
                        {.max_length = 24, .batch_tokens = 128, .vocab_size = 61}, [](auto) {});
