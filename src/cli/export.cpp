@@ -95,6 +95,7 @@ nlohmann::json prove_parity(const fs::path& folder, const Options& options, at::
   expect_same(difference, parity_limit(reference));
   report["parity"] = to_json(difference);
   report["tokenizer"] = tokenizer ? tokenizer_samples(*tokenizer) : nlohmann::json::array();
+  report["tokenizer_hash"] = tokenizer ? tokenizer->hash() : loaded.tokenizer_hash;
   write_parity_tensors(folder, *loaded.model, input, logits);
   return report;
 }
@@ -131,9 +132,7 @@ void export_model(const Options& options) {
   const Tokenizer* own = tokenizer ? &*tokenizer : nullptr;
   auto loaded = load_for_inference(options.checkpoint, Device::cpu, 1);
   const ModelConfig config = loaded.config.model;
-  expect_input(!own || own->vocab_size() <= config.vocab_size,
-               concat("the tokenizer has ", own ? own->vocab_size() : 0, " pieces, the model only ",
-                      config.vocab_size));
+  if (own) check_tokenizer(*own, loaded);
 
   const ExportDetails details = details_of(loaded.config, dtype, own);
   if (own) write_tokenizer(staged.path(), *model_file, *own);
@@ -141,7 +140,7 @@ void export_model(const Options& options) {
   write_config_files(staged.path(), config, details, own != nullptr);
   write_exported_weights(staged.path(), config, *loaded.parameters, dtype);
   const auto report = prove_parity(staged.path(), options, dtype, own, loaded);
-  write_file_atomically(staged.path() / "parity.json", report.dump(2) + "\n");
+  write_file_atomically(staged.path() / kParityName, report.dump(2) + "\n");
   staged.put_in_place();
   print_report(options, loaded, hf_config(config, details), report);
 }

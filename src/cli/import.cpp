@@ -36,12 +36,15 @@ void import_model(const Options& options) {
     state.tensors["model/" + tensor.name] = tensor.weight;
   const fs::path tokenizer = fs::path(options.from) / kSentencePieceName;
   if (fs::exists(tokenizer)) {
+    check_tokenizer(Tokenizer(tokenizer), loaded);
     make_folders(to);
     write_file_atomically(to / kRunTokenizerName, read_file(tokenizer));
   }
   Checkpointer checkpointer(to / "checkpoints", {});
-  const auto folder = checkpointer.save(
-      0, state, {{"config", to_json(loaded.config)}, {"commit", kCommit}, {"imported_from", options.from}});
+  nlohmann::json run = {
+      {"config", to_json(loaded.config)}, {"commit", kCommit}, {"imported_from", options.from}};
+  if (!loaded.tokenizer_hash.empty()) run["tokenizer"] = loaded.tokenizer_hash;
+  const auto folder = checkpointer.save(0, state, run);
   log_info(concat("wrote ", folder.string(), ": ", loaded.parameters->parameter_count(),
                   " parameters; start from them with train --init-from ", to.string()));
 }

@@ -27,6 +27,15 @@ ExportedConfig read_exported_config(const fs::path& folder) {
   return read_hf_config(tree, file.string());
 }
 
+std::string exported_tokenizer_hash(const fs::path& folder) {
+  const fs::path file = folder / kParityName;
+  if (!fs::exists(file)) return "";
+  const auto report = nlohmann::json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
+  expect_input(report.is_object(), file.string() + " is not JSON");
+  const auto hash = report.find("tokenizer_hash");
+  return hash != report.end() && hash->is_string() ? hash->get<std::string>() : "";
+}
+
 void write_config_files(const fs::path& folder, const ModelConfig& config, const ExportDetails& details,
                         bool own_tokenizer) {
   const auto write = [&](const std::string& name, const nlohmann::json& tree) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 #include "export/hf_config.h"
 #include "export/tokenizer_files.h"
@@ -15,6 +16,12 @@ bool is_exported_folder(const std::filesystem::path& path);
 
 // Throws InputError that names config.json and the field.
 ExportedConfig read_exported_config(const std::filesystem::path& folder);
+
+// What export found when it read the folder back.
+inline constexpr const char* kParityName = "parity.json";
+
+// Hash of the SentencePiece model that the model was trained with, where parity.json has it; else empty.
+std::string exported_tokenizer_hash(const std::filesystem::path& folder);
 
 // config.json, generation_config.json, and the Python files that this model or its tokenizer needs.
 void write_config_files(const std::filesystem::path& folder, const ModelConfig& config,

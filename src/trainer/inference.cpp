@@ -51,6 +51,7 @@ InferenceModel load_for_inference(const fs::path& path, Device device, int64_t m
   const fs::path from = weights_folder(path);
   if (is_exported_folder(from)) {
     out.config = config_of(from);
+    out.tokenizer_hash = exported_tokenizer_hash(from);
   } else {
     const Manifest manifest = read_manifest(from);
     out.config = config_from_json(manifest.run.at("config"));

@@ -154,13 +154,28 @@ TEST_CASE("eval: bad questions") {
        {"r.jsonl:1: a continuation has", "longest text of 2", "--max-length"},
        trained("r.jsonl", R"({"context": "a", "continuations": [" zxqj zxqj zxqj"], "label": 0})"
                           "\n")},
-      {"another tokenizer",
-       kEval + "--text text.txt --tokenizer other.model",
-       {"not the one that the model was trained with"},
-       trained_beside_other_tokenizer},
-      {"generate by another tokenizer",
+  });
+}
+
+TEST_CASE("another tokenizer than the model's is refused by every command") {
+  const auto exported_with_other = [](const fs::path& folder) {
+    trained_beside_other_tokenizer(folder);
+    REQUIRE(run_program(folder, words("export --checkpoint run --to hf --dtype fp32")).code == 0);
+    fs::copy_file(folder / "other.model", folder / "hf/tokenizer.model",
+                  fs::copy_options::overwrite_existing);
+  };
+  const std::string says = "not the one that the model was trained with";
+  check_all({
+      {"eval", kEval + "--text text.txt --tokenizer other.model", {says}, trained_beside_other_tokenizer},
+      {"generate",
        "generate --checkpoint run --tokenizer other.model",
-       {"not the one that the model was trained with"},
+       {says},
        trained_beside_other_tokenizer},
+      {"export",
+       "export --checkpoint run --to hf --tokenizer other.model",
+       {says},
+       trained_beside_other_tokenizer},
+      {"generate from a folder", "generate --checkpoint hf", {says}, exported_with_other},
+      {"import", "import --from hf --to back", {says}, exported_with_other},
   });
 }
