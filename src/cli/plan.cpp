@@ -11,6 +11,7 @@
 #include "config/load.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "data/loader.h"
 #include "model/accounting.h"
 #include "model/memory.h"
 #include "trainer/plan.h"
@@ -23,6 +24,7 @@ struct Options {
   std::string config;
   std::vector<std::string> overrides;
   std::string on = "here";
+  int64_t gpus = 1;
 };
 
 std::string number(double value, const char* format) {
@@ -40,10 +42,10 @@ void print_parameters(const RunConfig& config) {
   print_table(rows);
 }
 
-void print_work(const RunConfig& config, const ComputeDevice& device) {
+void print_work(const RunConfig& config, const ComputeDevice& device, int64_t ranks) {
   const double steps = static_cast<double>(config.train.max_steps);
   const double tokens = static_cast<double>(config.train.global_batch_size * config.train.seq_len);
-  const StepPlan step = plan_step(config, device);
+  const StepPlan step = plan_step(config, device, ranks);
   std::vector<Row> rows = {{"", ""},
                            {"tokens of a step", number(tokens, "%.0f")},
                            {"steps", std::to_string(config.train.max_steps)},
@@ -53,11 +55,15 @@ void print_work(const RunConfig& config, const ComputeDevice& device) {
   if (step.seconds) {
     rows.push_back({"time of a step", number(*step.seconds, "%.3g s")});
     rows.push_back({"tokens per second", number(tokens / *step.seconds, "%.4g")});
-    rows.push_back({"MFU", number(100 * step.flops / *step.seconds / device.peak_flops, "%.1f %%")});
+    rows.push_back(
+        {"MFU", number(100 * step.flops / *step.seconds / device.peak_flops / static_cast<double>(ranks),
+                       "%.1f %%")});
     rows.push_back({"time of the run", format_duration(*step.seconds * steps)});
   } else {
     rows.push_back({"time", "not predicted for this device"});
   }
+  if (ranks > 1)
+    rows.push_back({"sent by each rank in a step", format_bytes(sent_bytes(config, device, ranks))});
   rows.push_back({"checkpoint", format_bytes(checkpoint_bytes(config))});
   print_table(rows);
 }
@@ -77,19 +83,24 @@ void print_kept(const RunConfig& config, const ComputeDevice& device) {
   }
 }
 
-void print_memory(const RunConfig& config, const ComputeDevice& device, uint64_t available) {
-  const MemoryPlan memory = plan_memory(config, device);
-  std::vector<Row> rows = {{"", ""}, {"memory at the peak", ""}};
+void print_memory(const RunConfig& config, const ComputeDevice& device, uint64_t available, int64_t ranks) {
+  const MemoryPlan memory = plan_memory(config, device, ranks);
+  std::vector<Row> rows = {{"", ""},
+                           {ranks > 1 ? "memory of each rank at the peak" : "memory at the peak", ""}};
   for (const MemoryPart& part : memory.parts) rows.push_back({part.name, format_bytes(part.bytes)});
   rows.push_back({"total", format_bytes(memory.peak())});
   rows.push_back({"available", format_bytes(available)});
   print_table(rows);
-  const auto advice = advice_to_fit(config, device, available);
+  const auto advice = advice_to_fit(config, device, available, ranks);
   std::cout << '\n' << (advice ? "does not fit: " + *advice : "fits") << '\n';
 }
 
 void plan(const Options& options) {
   const RunConfig config = load_config(options.config, options.overrides);
+  expect_divides({.seq_len = config.train.seq_len,
+                  .global_batch_size = config.train.global_batch_size,
+                  .micro_batch_size = config.train.micro_batch_size,
+                  .ranks = options.gpus});
   ComputeDevice device;
   uint64_t available = 0;
   if (options.on == "here") {
@@ -102,9 +113,9 @@ void plan(const Options& options) {
   }
   std::cout << to_yaml(config) << "\ndevice: " << device.name << "\n\n";
   print_parameters(config);
-  print_work(config, device);
+  print_work(config, device, options.gpus);
   print_kept(config, device);
-  print_memory(config, device, available);
+  print_memory(config, device, available, options.gpus);
 }
 
 }  // namespace
@@ -115,6 +126,9 @@ void add_plan_command(CLI::App& app) {
   auto options = std::make_shared<Options>();
   command->add_option("--config", options->config, "YAML file of the run")->required();
   command->add_option("--set", options->overrides, "Override a field: a.b=value (may be repeated)");
+  command->add_option("--gpus", options->gpus, "Ranks that train together, a GPU each")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
   std::vector<std::string> places = planned_gpus();
   places.insert(places.begin(), "here");
   command

@@ -40,30 +40,8 @@ struct Prepared {
   Position after;
 };
 
-// Every rank has equally many micro-batches.
-void expect_divides(const LoaderShape& shape) {
-  const int64_t at_once = shape.ranks * shape.micro_batch_size;
-  if (shape.global_batch_size % at_once == 0) return;
-  const int64_t below = shape.global_batch_size / at_once * at_once;
-  const int64_t micro_batches = shape.global_batch_size / shape.micro_batch_size;
-  int64_t fewer = std::min(shape.ranks, micro_batches);
-  while (micro_batches % fewer != 0) --fewer;
-  int64_t smaller = shape.micro_batch_size;
-  while (smaller > 0 && shape.global_batch_size % (shape.ranks * smaller) != 0) --smaller;
-  throw InputError(concat("train.global_batch_size: ", shape.global_batch_size,
-                          " sequences can't be divided among ", shape.ranks, " ranks in micro-batches of ",
-                          shape.micro_batch_size, "; nearest: global_batch_size ",
-                          below > 0 ? concat(below, " or ") : "", below + at_once,
-                          smaller > 0 ? concat(", micro_batch_size ", smaller) : "", ", or ", fewer,
-                          fewer == 1 ? " rank" : " ranks"));
-}
-
 void check_shape(const LoaderShape& shape) {
   expect_input(shape.seq_len >= 1, concat("train.seq_len: is ", shape.seq_len, "; at least 1"));
-  expect_input(shape.micro_batch_size >= 1 && shape.global_batch_size >= 1 &&
-                   shape.global_batch_size % shape.micro_batch_size == 0,
-               concat("train.global_batch_size: ", shape.global_batch_size,
-                      " is not a multiple of micro_batch_size ", shape.micro_batch_size));
   expect(shape.rank >= 0 && shape.rank < shape.ranks, concat("rank ", shape.rank, " of ", shape.ranks));
   expect_divides(shape);
   expect_input(shape.micro_batch_size <= std::numeric_limits<int32_t>::max() / shape.seq_len,
@@ -105,6 +83,28 @@ std::vector<double> mixture_weights(const DataConfig& config, const std::vector<
 }
 
 }  // namespace
+
+// Every rank has equally many micro-batches.
+void expect_divides(const LoaderShape& shape) {
+  expect_input(shape.micro_batch_size >= 1 && shape.global_batch_size >= 1 &&
+                   shape.global_batch_size % shape.micro_batch_size == 0,
+               concat("train.global_batch_size: ", shape.global_batch_size,
+                      " is not a multiple of micro_batch_size ", shape.micro_batch_size));
+  const int64_t at_once = shape.ranks * shape.micro_batch_size;
+  if (shape.global_batch_size % at_once == 0) return;
+  const int64_t below = shape.global_batch_size / at_once * at_once;
+  const int64_t micro_batches = shape.global_batch_size / shape.micro_batch_size;
+  int64_t fewer = std::min(shape.ranks, micro_batches);
+  while (micro_batches % fewer != 0) --fewer;
+  int64_t smaller = shape.micro_batch_size;
+  while (smaller > 0 && shape.global_batch_size % (shape.ranks * smaller) != 0) --smaller;
+  throw InputError(concat("train.global_batch_size: ", shape.global_batch_size,
+                          " sequences can't be divided among ", shape.ranks, " ranks in micro-batches of ",
+                          shape.micro_batch_size, "; nearest: global_batch_size ",
+                          below > 0 ? concat(below, " or ") : "", below + at_once,
+                          smaller > 0 ? concat(", micro_batch_size ", smaller) : "", ", or ", fewer,
+                          fewer == 1 ? " rank" : " ranks"));
+}
 
 struct Loader::Impl {
   Impl(const DataConfig& data_config, const LoaderShape& loader_shape)

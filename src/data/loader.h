@@ -20,6 +20,9 @@ struct LoaderShape {
   int64_t ranks = 1;              // of so many; with the micro-batch size, they divide the global batch
 };
 
+// InputError where the batch sizes don't fit each other or the ranks, with the nearest that do.
+void expect_divides(const LoaderShape& shape);
+
 // Order is a function of (data.seed, cursors) only, not of where the data lies. A window is seq_len + 1
 // tokens of a source; windows of an epoch are visited in the order of a keyed permutation, another one every
 // epoch. Sources are mixed by weight: each sequence comes from the source furthest below its share. A thread

@@ -134,7 +134,7 @@ void expect_room(const RunConfig& config, const ComputeDevice& device, uint64_t 
                           " are free on ", device.name, "; ", *advice));
 }
 
-StepPlan plan_step(const RunConfig& config, const ComputeDevice& device) {
+StepPlan plan_step(const RunConfig& config, const ComputeDevice& device, int64_t ranks) {
   const double tokens = static_cast<double>(config.train.global_batch_size * config.train.seq_len);
   const double keys = static_cast<double>(config.train.seq_len) / 2;
   StepPlan plan;
@@ -164,8 +164,18 @@ StepPlan plan_step(const RunConfig& config, const ComputeDevice& device) {
   constexpr double kUpdateBytes = 34;  // gradient, moments, master and compute weights, a parameter
   const double update =
       kUpdateBytes * static_cast<double>(count_parameters(m).total) / (kBandwidth * device.memory_bandwidth);
-  plan.seconds = tokens * per_token + update;
+  const auto n = static_cast<double>(ranks);
+  plan.seconds = tokens / n * per_token + (config.parallel.zero_stage >= 1 ? update / n : update);
   return plan;
+}
+
+// A ring's traffic: a share of (ranks − 1) / ranks for a reduce-scatter as for an all-gather, and an
+// all-reduce is both.
+uint64_t sent_bytes(const RunConfig& config, const ComputeDevice& device, int64_t ranks) {
+  const auto elements = static_cast<uint64_t>(count_parameters(config.model).total);
+  const uint64_t sums = elements * (config.parallel.reduce_dtype == ReduceDtype::bf16 ? 2 : 4);
+  const uint64_t back = config.parallel.zero_stage >= 1 ? elements * c10::elementSize(device.dtype) : sums;
+  return (sums + back) * static_cast<uint64_t>(ranks - 1) / static_cast<uint64_t>(ranks);
 }
 
 uint64_t checkpoint_bytes(const RunConfig& config) {

@@ -42,7 +42,11 @@ struct StepPlan {
   std::optional<double> seconds;  // from rates measured on a GPU; unknown where the device's peak is
 };
 
-StepPlan plan_step(const RunConfig& config, const ComputeDevice& device);
+// By `ranks` that train together, as if what they tell each other cost no time.
+StepPlan plan_step(const RunConfig& config, const ComputeDevice& device, int64_t ranks = 1);
+
+// What each of `ranks` sends in a step: sums of gradients, and at stage 1 the weights that it has updated.
+uint64_t sent_bytes(const RunConfig& config, const ComputeDevice& device, int64_t ranks);
 
 // Bytes of one checkpoint's tensors.
 uint64_t checkpoint_bytes(const RunConfig& config);

@@ -40,6 +40,32 @@ TEST_CASE("plan: says what to try when a run does not fit") {
   REQUIRE(contains(out, "with train.recompute: full"));
 }
 
+TEST_CASE("plan: what ranks share shows in memory, time and traffic") {
+  const std::string moments = "Adam's moments";
+  const auto row = [](const std::string& out, const std::string& name) {
+    const size_t begin = out.find(name);
+    REQUIRE(begin != std::string::npos);
+    return out.substr(begin, out.find('\n', begin) - begin);
+  };
+  const std::string alone = plan("transxssm-320m.yaml", "--on h100").out;
+  const std::string copies = plan("transxssm-320m.yaml", "--on h100 --gpus 4").out;
+  const std::string shared =
+      plan("transxssm-320m.yaml", "--on h100 --gpus 4 --set parallel.zero_stage=1").out;
+  REQUIRE(contains(row(alone, moments), "2.75 GiB"));
+  REQUIRE(row(copies, moments) == row(alone, moments));
+  REQUIRE(contains(row(shared, moments), "704.70 MiB"));
+  REQUIRE(contains(row(copies, "sent by each rank"), "2.06 GiB"));
+  REQUIRE(contains(row(shared, "sent by each rank"), "1.55 GiB"));
+}
+
+TEST_CASE("plan: a number of GPUs that does not divide the global batch is refused") {
+  const TempFolder folder;
+  const Ended ended = run_program(folder.path(), words("plan --config " + kSourceDir.string() +
+                                                       "/configs/transxssm-320m.yaml --on h100 --gpus 3"));
+  REQUIRE(ended.code == 2);
+  REQUIRE(contains(ended.err, "512 sequences can't be divided among 3 ranks in micro-batches of 8"));
+}
+
 TEST_CASE("plan: for the CPU time is not predicted") {
   const std::string out = plan("quickstart.yaml", "--set train.device=cpu").out;
   REQUIRE(contains(out, "device: CPU, 1 thread"));
