@@ -10,6 +10,7 @@
 #include "csrc_cuda/embedding/params.h"
 #include "csrc_cuda/gemm/params.h"
 #include "csrc_cuda/grad_norm/params.h"
+#include "csrc_cuda/progress/params.h"
 #include "csrc_cuda/rms_norm/gated_params.h"
 #include "csrc_cuda/rms_norm/params.h"
 #include "csrc_cuda/rope/params.h"
@@ -29,8 +30,10 @@ namespace {
 
 CudaVersions cuda_versions() { return {}; }
 std::string device_name(int) { no_cuda("device_name"); }
+std::string device_uuid(int) { no_cuda("device_uuid"); }
 uint64_t device_memory(int) { no_cuda("device_memory"); }
 int device_capability(int) { no_cuda("device_capability"); }
+void mark_progress(const ProgressParams&, CUstream_st*) { no_cuda("mark_progress"); }
 void adamw(const AdamWParams&, CUstream_st*) { no_cuda("adamw"); }
 void cross_entropy(const CrossEntropyParams&, CUstream_st*) { no_cuda("cross_entropy"); }
 void cross_entropy_sum(const CrossEntropySumParams&, CUstream_st*) { no_cuda("cross_entropy_sum"); }

@@ -18,7 +18,7 @@ MAY_INCLUDE = {
     "checkpoint": {"core", "config", "optim"},
     "export": {"core", "config", "ops", "optim", "data", "model", "checkpoint"},
     "eval": {"core", "data"},
-    "parallel": {"core"},
+    "parallel": {"core", "csrc_cuda"},
     "trainer": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "export", "eval", "parallel"},
     "generate": {"core", "config", "ops", "data", "model", "trainer"},
     "bench": {"core", "config", "ops", "csrc_cuda", "optim", "data", "model", "checkpoint", "trainer", "generate", "parallel"},

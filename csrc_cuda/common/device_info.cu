@@ -26,6 +26,14 @@ CudaVersions cuda_versions() {
 
 std::string device_name(int device) { return properties_of(device, "device_name").name; }
 
+std::string device_uuid(int device) {
+  const cudaDeviceProp properties = properties_of(device, "device_uuid");
+  std::string text;
+  for (const char byte : properties.uuid.bytes)
+    for (const int shift : {4, 0}) text += "0123456789abcdef"[static_cast<unsigned char>(byte) >> shift & 15];
+  return text;
+}
+
 uint64_t device_memory(int device) { return properties_of(device, "device_memory").totalGlobalMem; }
 
 int device_capability(int device) {

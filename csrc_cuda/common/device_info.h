@@ -18,6 +18,9 @@ CudaVersions cuda_versions();
 // "NVIDIA H100 80GB HBM3"
 std::string device_name(int device);
 
+// Tells GPUs apart, whatever numbers processes see them under: 32 hex digits.
+std::string device_uuid(int device);
+
 // Bytes that it has, used or not.
 uint64_t device_memory(int device);
 

@@ -1,19 +1,17 @@
 #include "parallel/mesh.h"
 
 #include <algorithm>
-#include <exception>
 #include <utility>
 
-#include <c10/util/Exception.h>
-
 #include "core/check.h"
+#include "csrc_cuda/common/device_info.h"
+#include "parallel/communicator.h"
+#include "parallel/monitor.h"
 #include "parallel/process_group.h"
 #include "parallel/rendezvous.h"
 
 namespace transxssm {
 namespace {
-
-using Work = c10::intrusive_ptr<c10d::Work>;
 
 std::string describe(const at::Tensor& tensor) {
   return concat("[", tensor.numel(), "] ", tensor.scalar_type(), " on ", tensor.device());
@@ -36,156 +34,145 @@ void expect_shards(const char* collective, const at::Tensor& whole, const at::Te
 
 }  // namespace
 
-struct PendingCollective::Impl {
-  Work work;
-  std::string what;
+// Ranks that talk; a mesh of one rank that talks to nobody has none.
+struct Mesh::Impl {
+  Impl(const RankEnvironment& environment, std::chrono::milliseconds timeout)
+      : rendezvous(environment, timeout),
+        monitor(rendezvous.store()->clone(), environment.rank, rendezvous.hosts(), timeout, progress) {}
+  ~Impl() {
+    // A rank that leaves in order can't be missed; one that fails without a word of its own will be.
+    std::uncaught_exceptions() > 0 ? monitor.announce("it ended in an error of its own") : monitor.rest();
+  }
+
+  std::string name_of(size_t rank) const { return concat("rank ", rank, " on ", rendezvous.hosts()[rank]); }
+  // NCCL hangs or fails obscurely where two ranks use one GPU.
+  void expect_own_gpu(at::Device device);
+
+  Rendezvous rendezvous;
+  CollectiveProgress progress;
+  Monitor monitor;
+  std::unique_ptr<Communicator> communicator;
 };
 
-PendingCollective::PendingCollective() = default;
-PendingCollective::PendingCollective(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-PendingCollective::PendingCollective(PendingCollective&&) noexcept = default;
-PendingCollective& PendingCollective::operator=(PendingCollective&&) noexcept = default;
-PendingCollective::~PendingCollective() = default;
-
-void PendingCollective::wait() {
-  if (!impl_) return;
-  const auto impl = std::move(impl_);
-  try {
-    impl->work->wait();
-  } catch (const c10::Error& error) {
-    throw std::runtime_error(concat(impl->what, ": ", error.what_without_backtrace()));
-  } catch (const std::exception& error) {
-    throw std::runtime_error(concat(impl->what, ": ", error.what()));
+void Mesh::Impl::expect_own_gpu(at::Device device) {
+  const auto gpus = rendezvous.exchange(kernels::device_uuid(device.index()));
+  for (size_t rank = 0; rank < gpus.size(); ++rank) {
+    const auto first = static_cast<size_t>(std::find(gpus.begin(), gpus.end(), gpus[rank]) - gpus.begin());
+    if (first == rank) continue;
+    monitor.rest();
+    throw InputError(
+        concat(name_of(first), " and ", name_of(rank), " use the same GPU: start one rank per GPU"));
   }
 }
-
-struct Mesh::Impl {
-  std::unique_ptr<Rendezvous> rendezvous;  // none: one rank that talks to nobody
-  c10::intrusive_ptr<c10d::Backend> group;
-
-  ~Impl() {
-    if (!group) return;
-    // After a failure the others may never take part in an orderly end.
-    std::uncaught_exceptions() > 0 ? group->abort() : group->shutdown();
-    group.reset();  // before the store that it uses
-  }
-
-  // Starts a collective. `begin` gets the process group and whether to run beside the current stream.
-  template <class Begin>
-  PendingCollective start(const char* name, const at::Tensor& tensor, bool beside, Begin&& begin) {
-    expect(group.defined(), concat(name, " before Mesh::connect"));
-    auto pending = std::make_unique<PendingCollective::Impl>();
-    pending->what = concat(name, " of ", describe(tensor), " failed on rank ", rendezvous->rank());
-    // On a CPU only the asynchronous form says why it failed.
-    pending->work = begin(*group, beside || tensor.is_cpu());
-    if (!pending->work) return {};  // queued on the current stream
-    return PendingCollective(std::move(pending));
-  }
-
-  PendingCollective all_reduce(at::Tensor sum, bool beside) {
-    expect_flat("all_reduce", "sum", sum);
-    if (!rendezvous) return {};
-    return start("all_reduce", sum, beside, [&](c10d::Backend& backend, bool async) {
-      std::vector<at::Tensor> tensors{sum};
-      c10d::AllreduceOptions options;
-      options.asyncOp = async;
-      return backend.allreduce(tensors, options);
-    });
-  }
-
-  PendingCollective reduce_scatter(at::Tensor shard, at::Tensor whole, bool beside) {
-    expect_shards("reduce_scatter", whole, shard, rendezvous ? rendezvous->size() : 1);
-    if (!rendezvous) {
-      shard.copy_(whole);
-      return {};
-    }
-    return start("reduce_scatter", whole, beside, [&](c10d::Backend& backend, bool async) {
-      c10d::ReduceScatterOptions options;
-      options.asyncOp = async;
-      return backend._reduce_scatter_base(shard, whole, options);
-    });
-  }
-
-  PendingCollective all_gather(at::Tensor whole, at::Tensor shard, bool beside) {
-    expect_shards("all_gather", whole, shard, rendezvous ? rendezvous->size() : 1);
-    if (!rendezvous) {
-      whole.copy_(shard);
-      return {};
-    }
-    return start("all_gather", whole, beside, [&](c10d::Backend& backend, bool async) {
-      c10d::AllgatherOptions options;
-      options.asyncOp = async;
-      return backend._allgather_base(whole, shard, options);
-    });
-  }
-};
 
 Mesh::Mesh(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Mesh::Mesh(Mesh&&) noexcept = default;
 Mesh& Mesh::operator=(Mesh&&) noexcept = default;
 Mesh::~Mesh() = default;
 
-Mesh Mesh::single() { return Mesh(std::make_unique<Impl>()); }
+Mesh Mesh::single() { return Mesh(nullptr); }
 
-Mesh Mesh::join(const RankEnvironment& environment, std::chrono::seconds timeout) {
-  auto impl = std::make_unique<Impl>();
-  impl->rendezvous = std::make_unique<Rendezvous>(environment, timeout);
-  return Mesh(std::move(impl));
+Mesh Mesh::join(const RankEnvironment& environment, std::chrono::milliseconds timeout) {
+  return Mesh(std::make_unique<Impl>(environment, timeout));
 }
 
 void Mesh::connect(at::Device device) {
-  if (!impl_->rendezvous) return;
-  const Rendezvous& ranks = *impl_->rendezvous;
-  const std::vector<std::string>& hosts = ranks.hosts();
+  if (!impl_) return;
+  const std::vector<std::string>& hosts = impl_->rendezvous.hosts();
   const bool on_one_host =
       std::all_of(hosts.begin(), hosts.end(), [&](auto& host) { return host == hosts[0]; });
-  const GroupPlace place{ranks.store(), ranks.rank(), ranks.size(), on_one_host, ranks.timeout()};
-  impl_->group = device.is_cuda() ? make_nccl_group(place, device) : make_gloo_group(place);
+  const GroupPlace place{impl_->rendezvous.store(), rank(), size(), on_one_host};
+  if (device.is_cuda()) impl_->expect_own_gpu(device);
+  impl_->progress.mark_start(impl_->progress.site("connecting"));
+  auto group = device.is_cuda() ? make_nccl_group(place, device) : make_gloo_group(place);
+  impl_->progress.mark_finish();
+  impl_->progress.connect(device);
+  impl_->communicator =
+      std::make_unique<Communicator>(std::move(group), device, impl_->progress, impl_->monitor);
 }
 
-int Mesh::rank() const { return impl_->rendezvous ? impl_->rendezvous->rank() : 0; }
-int Mesh::size() const { return impl_->rendezvous ? impl_->rendezvous->size() : 1; }
+int Mesh::rank() const { return impl_ ? impl_->rendezvous.rank() : 0; }
+int Mesh::size() const { return impl_ ? impl_->rendezvous.size() : 1; }
 
-void Mesh::all_reduce(const at::Tensor& sum) const { impl_->all_reduce(sum, /*beside=*/false).wait(); }
+void Mesh::all_reduce(const at::Tensor& sum) const { start_all_reduce(sum).wait(); }
 
 void Mesh::reduce_scatter(const at::Tensor& shard, const at::Tensor& whole) const {
-  impl_->reduce_scatter(shard, whole, /*beside=*/false).wait();
+  start_reduce_scatter(shard, whole).wait();
 }
 
 void Mesh::all_gather(const at::Tensor& whole, const at::Tensor& shard) const {
-  impl_->all_gather(whole, shard, /*beside=*/false).wait();
+  start_all_gather(whole, shard).wait();
 }
 
 void Mesh::broadcast(const at::Tensor& tensor, int root) const {
   expect_flat("broadcast", "tensor", tensor);
   expect(root >= 0 && root < size(), concat("broadcast from rank ", root, " of ", size()));
-  if (!impl_->rendezvous) return;
-  auto pending = impl_->start("broadcast", tensor, /*beside=*/false, [&](c10d::Backend& backend, bool async) {
-    std::vector<at::Tensor> tensors{tensor};
-    c10d::BroadcastOptions options;
-    options.rootRank = root;
-    options.asyncOp = async;
-    return backend.broadcast(tensors, options);
-  });
-  pending.wait();
+  if (impl_) connected().broadcast(tensor, root).wait();
 }
 
 PendingCollective Mesh::start_all_reduce(const at::Tensor& sum) const {
-  return impl_->all_reduce(sum, /*beside=*/true);
+  expect_flat("all_reduce", "sum", sum);
+  return impl_ ? connected().all_reduce(sum) : PendingCollective();
 }
 
 PendingCollective Mesh::start_reduce_scatter(const at::Tensor& shard, const at::Tensor& whole) const {
-  return impl_->reduce_scatter(shard, whole, /*beside=*/true);
+  expect_shards("reduce_scatter", whole, shard, size());
+  if (impl_) return connected().reduce_scatter(shard, whole);
+  shard.copy_(whole);
+  return {};
 }
 
 PendingCollective Mesh::start_all_gather(const at::Tensor& whole, const at::Tensor& shard) const {
-  return impl_->all_gather(whole, shard, /*beside=*/true);
+  expect_shards("all_gather", whole, shard, size());
+  if (impl_) return connected().all_gather(whole, shard);
+  whole.copy_(shard);
+  return {};
+}
+
+Communicator& Mesh::connected() const {
+  expect(impl_->communicator != nullptr, "a collective before Mesh::connect");
+  return *impl_->communicator;
 }
 
 std::vector<std::string> Mesh::exchange(const std::string& mine) const {
-  return impl_->rendezvous ? impl_->rendezvous->exchange(mine) : std::vector<std::string>{mine};
+  return impl_ ? impl_->rendezvous.exchange(mine) : std::vector<std::string>{mine};
 }
 
 void Mesh::barrier() const { exchange(""); }
+
+void Mesh::agree(const std::string& complaint) const {
+  const auto complaints = exchange(complaint);
+  for (size_t rank = 0; rank < complaints.size(); ++rank) {
+    if (complaints[rank].empty()) continue;
+    if (impl_) impl_->monitor.rest();
+    const bool all_say_so = std::all_of(complaints.begin(), complaints.end(),
+                                        [&](const std::string& other) { return other == complaints[rank]; });
+    throw InputError(all_say_so ? complaints[rank] : concat(impl_->name_of(rank), ": ", complaints[rank]));
+  }
+}
+
+void Mesh::expect_same(const std::string& what, const std::string& mine) const {
+  const auto all = exchange(mine);
+  for (size_t rank = 1; rank < all.size(); ++rank) {
+    if (all[rank] == all[0]) continue;
+    impl_->monitor.rest();
+    throw InputError(concat(what, " must be the same on all ranks: ", impl_->name_of(0), " has ", all[0],
+                            ", ", impl_->name_of(rank), " has ", all[rank]));
+  }
+}
+
+void Mesh::set_timeout(std::chrono::milliseconds timeout) const {
+  if (!impl_) return;
+  impl_->rendezvous.set_timeout(timeout);
+  impl_->monitor.set_timeout(timeout);
+}
+
+void Mesh::on_failure(std::function<void(const std::string&)> action) const {
+  if (impl_) impl_->monitor.on_failure(std::move(action));
+}
+
+void Mesh::announce_failure(const std::string& reason) const {
+  if (impl_) impl_->monitor.announce(reason);
+}
 
 }  // namespace transxssm

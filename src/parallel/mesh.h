@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,13 +34,20 @@ class PendingCollective {
   std::unique_ptr<Impl> impl_;
 };
 
+class Communicator;
+
 class Mesh {
  public:
   // One rank that talks to nobody.
   static Mesh single();
   // Meets the other ranks: from here on exchange() and barrier() work. Throws InputError where the store
   // can't be reached, or ranks are missing after `timeout`.
-  static Mesh join(const RankEnvironment& environment, std::chrono::seconds timeout);
+  //
+  // From then on a thread watches that all ranks get on. One that is dead, or that the others have waited for
+  // longer than `timeout`, ends the run: on every rank the process ends with exit code 1, if need be from
+  // that thread, and rank 0 says which rank, on which host, and in which collective the others waited. That
+  // holds for collectives replayed from a CUDA graph as well.
+  static Mesh join(const RankEnvironment& environment, std::chrono::milliseconds timeout);
   // Readies the collectives for tensors on `device`: NCCL on a GPU, Gloo on a CPU. All ranks call it.
   void connect(at::Device device);
 
@@ -76,10 +84,24 @@ class Mesh {
   // Every rank's text, by rank.
   std::vector<std::string> exchange(const std::string& mine) const;
   void barrier() const;
+  // Every rank says what is wrong with its input, or nothing. Throws InputError on all of them, with the
+  // first complaint and whose it is, if there is any.
+  void agree(const std::string& complaint) const;
+  // Throws InputError on all ranks unless `mine` is the same on all; `what` names it.
+  void expect_same(const std::string& what, const std::string& mine) const;
+
+  // For phases that may take longer (or shorter) than others, on all ranks alike.
+  void set_timeout(std::chrono::milliseconds timeout) const;
+  // What this rank does before its process is ended because another rank is dead or hangs; gets the reason,
+  // and runs in the thread that watches.
+  void on_failure(std::function<void(const std::string&)> action) const;
+  // Tells the other ranks why this one is about to end.
+  void announce_failure(const std::string& reason) const;
 
  private:
   struct Impl;
   explicit Mesh(std::unique_ptr<Impl> impl);
+  Communicator& connected() const;
   std::unique_ptr<Impl> impl_;
 };
 

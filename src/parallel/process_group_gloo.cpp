@@ -19,7 +19,7 @@ std::shared_ptr<gloo::transport::Device> network(bool on_one_host) {
 }  // namespace
 
 c10::intrusive_ptr<c10d::Backend> make_gloo_group(const GroupPlace& place) {
-  auto options = c10d::ProcessGroupGloo::Options::create(place.timeout);
+  auto options = c10d::ProcessGroupGloo::Options::create(kNoGroupTimeout);
   options->devices.push_back(network(place.on_one_host));
   return c10::make_intrusive<c10d::ProcessGroupGloo>(place.store, place.rank, place.size, options);
 }

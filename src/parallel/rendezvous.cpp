@@ -1,5 +1,6 @@
 #include "parallel/rendezvous.h"
 
+#include <cstdlib>
 #include <exception>
 
 #include <unistd.h>
@@ -25,17 +26,19 @@ std::string key_of(const std::string& topic, int rank) { return concat(topic, "/
 
 double seconds(Milliseconds time) { return std::chrono::duration<double>(time).count(); }
 
-// c10d tells every timeout with a trace of its stack on stderr; the exceptions of this file say what it
-// means.
+// c10d logs every broken connection and timeout with a trace of its stack; exceptions say it, too, and those
+// of this folder what it means. TORCH_CPP_LOG_LEVEL brings all back.
 class QuietC10d {
  public:
-  QuietC10d() : level_(FLAGS_caffe2_log_level) { FLAGS_caffe2_log_level = c10::GLOG_FATAL; }
-  ~QuietC10d() { FLAGS_caffe2_log_level = level_; }
+  QuietC10d() { set(c10::GLOG_FATAL); }
+  ~QuietC10d() { set(c10::GLOG_ERROR); }  // errors of threads that nobody listens to
   QuietC10d(const QuietC10d&) = delete;
   QuietC10d& operator=(const QuietC10d&) = delete;
 
  private:
-  int level_;
+  static void set(int level) {
+    if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = level;
+  }
 };
 
 c10::intrusive_ptr<c10d::Store> open_store(const RankEnvironment& environment, Milliseconds timeout) {

@@ -25,7 +25,7 @@ class Rendezvous {
   int size() const { return environment_.size; }
   const c10::intrusive_ptr<c10d::Store>& store() const { return store_; }
   const std::vector<std::string>& hosts() const { return hosts_; }  // by rank
-  std::chrono::milliseconds timeout() const { return timeout_; }
+  void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
 
   // Every rank's text, by rank.
   std::vector<std::string> exchange(const std::string& mine);

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +27,8 @@ class ForkedRank {
   using Body = std::function<void(const RankEnvironment&)>;
 
   explicit ForkedRank(const Body& body) {
+    // c10d asks the name server about every peer; where that is slow, not for five seconds each.
+    ::setenv("RES_OPTIONS", "timeout:1 attempts:1", /*overwrite=*/1);
     expect(::pipe2(to_rank_, O_CLOEXEC) == 0 && ::pipe2(from_rank_, O_CLOEXEC) == 0, "pipe2");
     process_ = ::fork();
     expect(process_ >= 0, "fork");
@@ -33,10 +37,10 @@ class ForkedRank {
     ::close(from_rank_[1]);
   }
   ~ForkedRank() {
-    ::kill(process_, SIGKILL);
+    if (!ended_) ::kill(process_, SIGKILL);
     ::close(to_rank_[1]);
     ::close(from_rank_[0]);
-    ::waitpid(process_, nullptr, 0);
+    exit_code();
   }
   ForkedRank(const ForkedRank&) = delete;
   ForkedRank& operator=(const ForkedRank&) = delete;
@@ -46,6 +50,18 @@ class ForkedRank {
   void start(const RankEnvironment& where) const {
     const Place place{where.rank, where.size, where.port};
     expect(::write(to_rank_[1], &place, sizeof place) == sizeof place, "write to a rank");
+  }
+
+  // In the rank's process: tells the test what went wrong.
+  static void report(const std::string& failure) {
+    if (::write(report_pipe, failure.data(), failure.size()) < 0) ::_exit(2);
+  }
+
+  int exit_code() {  // 128 + the signal when one ended it
+    int status = 0;
+    if (!ended_) ::waitpid(process_, &status, 0);
+    if (!ended_) ended_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return *ended_;
   }
 
   // What went wrong, or nothing; returns when the rank has ended.
@@ -74,16 +90,18 @@ class ForkedRank {
     environment.size = place.size;
     environment.address = "127.0.0.1";
     environment.port = place.port;
-    std::string failure;
+    report_pipe = from_rank_[1];
     try {
       body(environment);
     } catch (const std::exception& error) {
-      failure = error.what();
+      report(error.what());
+      ::_exit(1);
     }
-    if (!failure.empty() && ::write(from_rank_[1], failure.data(), failure.size()) < 0) ::_exit(2);
     ::_exit(0);
   }
 
+  static inline int report_pipe = -1;
+  std::optional<int> ended_;
   int to_rank_[2];
   int from_rank_[2];
   pid_t process_ = -1;
@@ -91,21 +109,35 @@ class ForkedRank {
 
 constexpr std::chrono::seconds kTestTimeout{30};
 
+using Ranks = std::vector<std::unique_ptr<ForkedRank>>;
+
+// `size` ranks that join, connect and run `body`, and the store they meet in.
+struct RunningRanks {
+  RunningRanks(int size, const std::function<void(Mesh&)>& body,
+               std::chrono::milliseconds timeout = kTestTimeout) {
+    const auto joined = [&](const RankEnvironment& environment) {
+      Mesh mesh = Mesh::join(environment, timeout);
+      mesh.on_failure(ForkedRank::report);
+      mesh.connect(at::kCPU);
+      body(mesh);
+    };
+    for (int rank = 0; rank < size; ++rank) ranks.push_back(std::make_unique<ForkedRank>(joined));
+    store = std::make_unique<LocalStore>();  // its threads come after the forks
+    for (int rank = 0; rank < size; ++rank)
+      ranks[static_cast<size_t>(rank)]->start(store->environment(rank, size));
+  }
+  ForkedRank& operator[](size_t rank) { return *ranks[rank]; }
+
+  Ranks ranks;
+  std::unique_ptr<LocalStore> store;
+};
+
 // What went wrong in each of `size` ranks that run `body`; empty texts where all is well.
 inline std::vector<std::string> errors_of_ranks(int size, const std::function<void(Mesh&)>& body,
-                                                std::chrono::seconds timeout = kTestTimeout) {
-  const auto joined = [&](const RankEnvironment& environment) {
-    Mesh mesh = Mesh::join(environment, timeout);
-    mesh.connect(at::kCPU);
-    body(mesh);
-  };
-  std::vector<std::unique_ptr<ForkedRank>> ranks;
-  for (int rank = 0; rank < size; ++rank) ranks.push_back(std::make_unique<ForkedRank>(joined));
-  const LocalStore store;
-  for (int rank = 0; rank < size; ++rank)
-    ranks[static_cast<size_t>(rank)]->start(store.environment(rank, size));
+                                                std::chrono::milliseconds timeout = kTestTimeout) {
+  RunningRanks running(size, body, timeout);
   std::vector<std::string> errors;
-  for (const auto& rank : ranks) errors.push_back(rank->wait());
+  for (const auto& rank : running.ranks) errors.push_back(rank->wait());
   return errors;
 }
 

@@ -1,0 +1,74 @@
+// Watches that all ranks get on, and ends this process when one does not. Only for files of this folder.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <torch/csrc/distributed/c10d/Store.hpp>
+
+#include "parallel/progress.h"
+
+namespace transxssm {
+
+// A thread that tells the other ranks through the store, at every beat, that this process lives and how far
+// its collectives have got. When one has waited for longer than the timeout, the rank to blame is the one
+// that is silent or has started fewer of them. The first rank to know writes the verdict into the store, and
+// all end with it: their main threads may wait in a collective for ever.
+class Monitor {
+ public:
+  Monitor(c10::intrusive_ptr<c10d::Store> store, int rank, std::vector<std::string> hosts,
+          std::chrono::milliseconds timeout, const CollectiveProgress& progress);
+  ~Monitor();
+  Monitor(const Monitor&) = delete;
+  Monitor& operator=(const Monitor&) = delete;
+
+  void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
+  // What is to be done before the process ends.
+  void on_failure(std::function<void(const std::string&)> action);
+
+  // This rank is about to end in order: no verdict concerns it any more.
+  void rest() { rests_ = true; }
+  // A collective of this rank has failed, say because a connection broke: who is to blame, in a sentence.
+  // The others learn it too.
+  std::string explain(const std::string& failure);
+  // This rank fails for a reason of its own.
+  void announce(const std::string& failure);
+
+ private:
+  struct Sign {  // of life
+    std::string beat;
+    CollectiveProgress::Seen seen;
+  };
+  void watch();
+  std::chrono::milliseconds beat() const;
+  void publish();
+  Sign sign_of(int rank) const;
+  std::string name_of(int rank) const;
+  // Takes some beats. Empty when this rank ends meanwhile.
+  std::string blame();
+  // Goes on giving signs of life. Whether this rank ends meanwhile.
+  bool ends_within(int beats);
+  std::string waiting_verdict(const CollectiveProgress::Seen& seen, std::chrono::milliseconds waited);
+  [[noreturn]] void end(const std::string& verdict, bool is_author);
+
+  c10::intrusive_ptr<c10d::Store> store_;
+  const int rank_;
+  const std::vector<std::string> hosts_;
+  std::atomic<std::chrono::milliseconds> timeout_;
+  const CollectiveProgress& progress_;
+  std::atomic<int64_t> beats_ = 0;
+  std::atomic<bool> rests_ = false;
+  std::function<void(const std::string&)> action_;
+  bool stopping_ = false;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::thread thread_;
+};
+
+}  // namespace transxssm
