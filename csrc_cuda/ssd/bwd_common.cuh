@@ -6,11 +6,10 @@
 namespace transxssm::kernels {
 
 struct SsdBackwardMaps {
-  CUtensorMap packed;    // [B, T, columns]
-  CUtensorMap dy;        // [B, T, H·128]
-  CUtensorMap d_packed;  // [B, T, columns]
-  CUtensorMap d_c, d_b;  // where C's and B's gradients go: the packed gradient, or one matrix by head
-  CUtensorMap saved;     // [B·H, spans·128, 128]
+  CUtensorMap packed;  // [B, T, columns]
+  CUtensorMap dy;      // [B, T, H·128]
+  CUtensorMap d_c;     // where C's gradient goes: the packed gradient, or one matrix by head
+  CUtensorMap saved;   // [B·H, spans·128, 128]
 };
 
 // Tiles of one chunk in each stage: the keys C and B, which are turned, the values X and dY, which are not

@@ -12,15 +12,10 @@ SsdBackwardMaps make_maps(const SsdBackwardParams& p) {
   SsdBackwardMaps maps{};
   maps.packed = packed_map(in);
   maps.dy = by_head_map("ssd dy", p.dy, in);
-  maps.d_packed = sm90::make_tensor_map("ssd d_packed", {p.d_packed, p.d_packed_columns, in.tokens, in.batch,
+  maps.d_c =
+      p.d_heads ? by_head_map("ssd dC", p.d_heads, in)
+                : sm90::make_tensor_map("ssd d_packed", {p.d_packed, p.d_packed_columns, in.tokens, in.batch,
                                                          p.d_packed_columns, p.d_packed_columns * in.tokens});
-  maps.d_c = maps.d_b = maps.d_packed;
-  if (p.d_heads) {
-    maps.d_c = by_head_map("ssd dC", p.d_heads, in);
-    auto* d_b =
-        static_cast<unsigned short*>(p.d_heads) + int64_t{in.heads} * kSsdWidth * in.tokens * in.batch;
-    maps.d_b = by_head_map("ssd dB", d_b, in);
-  }
   maps.saved = states_map(p.saved_states, in);
   return maps;
 }

@@ -23,6 +23,7 @@
 #include "core/logging.h"
 #include "eval/question.h"
 #include "trainer/inference.h"
+#include "trainer/paths.h"
 #include "trainer/perplexity.h"
 #include "trainer/task_set.h"
 
@@ -107,6 +108,7 @@ Session open_session(const Options& options) {
   session.loaded.bind(session.max_length);
   log_info(concat("step ", session.loaded.step, " on ", session.loaded.device.name, "; texts of at most ",
                   counted(session.max_length, "token")));
+  log_paths(session.loaded.config, session.loaded.device);
   return session;
 }
 

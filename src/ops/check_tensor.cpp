@@ -52,4 +52,20 @@ void expect_device(const char* what, const at::Tensor& tensor, at::Device device
     expect(false, concat(what, ": expected device ", device.str(), ", got ", tensor.device().str()), where);
 }
 
+void expect_contiguous(const char* what, const at::Tensor& tensor, std::source_location where) {
+  if (!tensor.is_contiguous())
+    expect(false, concat(what, ": expected contiguous, got strides ", tensor.strides()), where);
+}
+
+bool is_aligned(const at::Tensor& tensor) {
+  return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % 16 == 0;
+}
+
+void expect_aligned(const char* what, const at::Tensor& tensor, std::source_location where) {
+  if (!is_aligned(tensor))
+    expect(false,
+           concat(what, ": expected to begin at a multiple of 16 bytes, got ", tensor.const_data_ptr()),
+           where);
+}
+
 }  // namespace transxssm::ops

@@ -20,4 +20,15 @@ void expect_dtype(const char* what, const at::Tensor& tensor, at::ScalarType dty
 void expect_device(const char* what, const at::Tensor& tensor, at::Device device,
                    std::source_location where = std::source_location::current());
 
+// Throws "<what>: expected contiguous, got strides [1, 64]".
+void expect_contiguous(const char* what, const at::Tensor& tensor,
+                       std::source_location where = std::source_location::current());
+
+// For kernels that read 16 bytes at a time.
+bool is_aligned(const at::Tensor& tensor);
+
+// Throws "<what>: expected to begin at a multiple of 16 bytes, got 0x…".
+void expect_aligned(const char* what, const at::Tensor& tensor,
+                    std::source_location where = std::source_location::current());
+
 }  // namespace transxssm::ops

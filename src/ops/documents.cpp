@@ -11,7 +11,8 @@ namespace transxssm::ops {
 namespace {
 
 // On a CPU the values can be read for nothing; on a GPU that would stall the device.
-void check_values(const at::Tensor& offsets, int64_t tokens) {
+void check_values(const at::Tensor& offsets, int64_t batch, int64_t seq_len) {
+  const int64_t tokens = batch * seq_len;
   const int32_t* begin = offsets.data_ptr<int32_t>();
   const int64_t last = offsets.numel() - 1;
   expect(begin[0] == 0 && begin[last] == tokens,
@@ -19,6 +20,9 @@ void check_values(const at::Tensor& offsets, int64_t tokens) {
   for (int64_t d = 0; d < last; ++d) {
     expect(begin[d] <= begin[d + 1], concat("document offsets: entry ", d + 1, " (", begin[d + 1],
                                             ") lies before entry ", d, " (", begin[d], ")"));
+    expect(begin[d] == begin[d + 1] || begin[d] / seq_len == (begin[d + 1] - 1) / seq_len,
+           concat("document offsets: expected documents within rows of ", seq_len, " tokens, got one from ",
+                  begin[d], " to ", begin[d + 1]));
   }
 }
 
@@ -29,7 +33,7 @@ Documents make_documents(const at::Tensor& offsets, int64_t batch, int64_t seq_l
              offsets.is_contiguous(),
          concat("document offsets: expected contiguous i32 [capacity + 1], got ", offsets.toString(), " ",
                 offsets.sizes()));
-  if (offsets.is_cpu()) check_values(offsets, batch * seq_len);
+  if (offsets.is_cpu()) check_values(offsets, batch, seq_len);
 
   const at::Tensor tokens = at::arange(batch * seq_len, offsets.options());
   const at::Tensor ends = offsets.narrow(0, 1, offsets.numel() - 1);

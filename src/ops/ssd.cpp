@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/check.h"
-#include "ops/accumulate_type.h"
 #include "ops/check_tensor.h"
 #include "ops/reference/ssd.h"
 #include "ops/ssd_checks.h"
@@ -17,12 +16,11 @@ SsdResult ssd(const SsdDims& dims, const at::Tensor& packed_btw, const Parameter
   check_documents(documents, packed_btw);
   expect(packed_btw.numel() > 0, "ssd packed: expected at least one token");
   expect(dims.chunk_size > 0, concat("ssd: expected a positive chunk size, got ", dims.chunk_size));
-  const at::ScalarType acc = accumulate_type(packed_btw);
-  check_dims(dims, packed_btw);
-  check_parameters(dims, acc, a_log_h, dt_bias_h, d_skip_h);
+  check_packed(dims, packed_btw);
+  check_parameters(dims, packed_btw, a_log_h, dt_bias_h, d_skip_h);
   // A row's tokens turn by one running position, whatever their document.
-  check_rope(dims, rope, std::max(documents.position_end, documents.seq_len));
-  if (initial_state_bhpn) check_state(dims, documents.batch, acc, *initial_state_bhpn);
+  check_rope(dims, packed_btw, rope, std::max(documents.position_end, documents.seq_len));
+  if (initial_state_bhpn) check_state(dims, packed_btw, *initial_state_bhpn);
 
   auto call = c10::make_intrusive<reference::SsdCall>();
   call->dims = dims;

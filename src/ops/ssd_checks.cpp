@@ -1,11 +1,15 @@
 #include "ops/ssd_checks.h"
 
 #include "core/check.h"
+#include "ops/accumulate_type.h"
 #include "ops/check_tensor.h"
 
 namespace transxssm::ops {
 
-void check_dims(const SsdDims& d, const at::Tensor& packed) {
+void check_packed(const SsdDims& d, const at::Tensor& packed) {
+  const at::ScalarType dtype = packed.scalar_type();
+  expect(dtype == at::kBFloat16 || dtype == at::kFloat || dtype == at::kDouble,
+         concat("ssd packed: expected BFloat16, Float or Double, got ", dtype));
   expect(d.num_heads > 0 && d.head_dim > 0 && d.state_dim > 0 && d.num_groups > 0,
          concat("ssd: expected positive dimensions, got ", d.num_heads, " heads of width ", d.head_dim,
                 ", state width ", d.state_dim, ", ", d.num_groups, " groups"));
@@ -19,7 +23,11 @@ void check_dims(const SsdDims& d, const at::Tensor& packed) {
 
 namespace {
 
-void check_parameter(const char* what, const SsdDims& d, at::ScalarType acc, const ParameterPtr& parameter) {
+void check_parameter(const char* what, const SsdDims& d, const at::Tensor& packed,
+                     const ParameterPtr& parameter) {
+  const at::ScalarType acc = accumulate_type(packed);
+  expect(static_cast<bool>(parameter), concat(what, ": expected a parameter, got none"));
+  expect_device(what, parameter->weight, packed.device());
   expect_shape(what, parameter->weight, {d.num_heads});
   expect_dtype(what, parameter->weight, acc);
   const at::Tensor& grad = parameter->grad;
@@ -28,16 +36,16 @@ void check_parameter(const char* what, const SsdDims& d, at::ScalarType acc, con
   expect_shape(gradient.c_str(), grad, {d.num_heads});
   expect_dtype(gradient.c_str(), grad, acc);
   expect_device(gradient.c_str(), grad, parameter->weight.device());
-  expect(grad.is_contiguous(), concat(gradient, ": expected contiguous, got strides ", grad.strides()));
+  expect_contiguous(gradient.c_str(), grad);
 }
 
 }  // namespace
 
-void check_parameters(const SsdDims& d, at::ScalarType acc, const ParameterPtr& a_log_h,
+void check_parameters(const SsdDims& d, const at::Tensor& packed, const ParameterPtr& a_log_h,
                       const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h) {
-  check_parameter("ssd A_log", d, acc, a_log_h);
-  check_parameter("ssd dt_bias", d, acc, dt_bias_h);
-  if (d_skip_h) check_parameter("ssd D", d, acc, d_skip_h);
+  check_parameter("ssd A_log", d, packed, a_log_h);
+  check_parameter("ssd dt_bias", d, packed, dt_bias_h);
+  if (d_skip_h) check_parameter("ssd D", d, packed, d_skip_h);
 }
 
 void check_documents(const Documents& documents, const at::Tensor& packed_btw) {
@@ -47,18 +55,23 @@ void check_documents(const Documents& documents, const at::Tensor& packed_btw) {
   expect_device("ssd document positions", documents.positions, packed_btw.device());
 }
 
-void check_rope(const SsdDims& d, const RopeTable* rope, int64_t positions) {
+void check_rope(const SsdDims& d, const at::Tensor& packed, const RopeTable* rope, int64_t positions) {
   if (!rope) return;
   expect(d.state_dim % 2 == 0, concat("ssd: expected an even state width with rope, got ", d.state_dim));
   expect_shape("ssd rope table", rope->cos, {-1, d.state_dim / 2});
   expect_shape("ssd rope table", rope->sin, {rope->cos.size(0), d.state_dim / 2});
   expect(rope->cos.size(0) >= positions,
          concat("ssd rope table: expected at least ", positions, " positions, got ", rope->cos.size(0)));
+  for (const at::Tensor& table : {rope->cos, rope->sin}) {
+    expect_device("ssd rope table", table, packed.device());
+    expect_dtype("ssd rope table", table, accumulate_type(packed));
+  }
 }
 
-void check_state(const SsdDims& d, int64_t batch, at::ScalarType acc, const at::Tensor& state) {
-  expect_shape("ssd state", state, {batch, d.num_heads, d.head_dim, d.state_dim});
-  expect_dtype("ssd state", state, acc);
+void check_state(const SsdDims& d, const at::Tensor& packed, const at::Tensor& state) {
+  expect_shape("ssd state", state, {packed.size(0), d.num_heads, d.head_dim, d.state_dim});
+  expect_dtype("ssd state", state, accumulate_type(packed));
+  expect_device("ssd state", state, packed.device());
 }
 
 }  // namespace transxssm::ops

@@ -12,6 +12,7 @@
 
 #include "core/check.h"
 #include "csrc_cuda/ssd/params.h"
+#include "ops/check_tensor.h"
 #include "ops/cuda_stream.h"
 #include "ops/device_capability.h"
 #include "ops/kernel_arguments.h"
@@ -27,16 +28,9 @@ using OptionalTensor = std::optional<at::Tensor>;
 
 constexpr int64_t kWidth = kernels::kSsdWidth;
 
-bool is_aligned(const at::Tensor& x) { return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0; }
-
-void expect_aligned(const char* what, const at::Tensor& x) {
-  expect(is_aligned(x),
-         concat("ssd ", what, ": expected to begin at a multiple of 16 bytes, got ", x.const_data_ptr()));
-}
-
 // The copy engine moves rows in units of 16 bytes, 8 values.
 void expect_packed_layout(const at::Tensor& packed_btw) {
-  expect_aligned("packed", packed_btw);
+  expect_aligned("ssd packed", packed_btw);
   expect(packed_btw.stride(1) % 8 == 0 && packed_btw.stride(0) % 8 == 0,
          concat("ssd packed: expected strides of batch and tokens that are multiples of 8, got ",
                 packed_btw.stride(0), " and ", packed_btw.stride(1)));
@@ -60,12 +54,12 @@ void expect_arguments(const SsdCall& call, const at::Tensor& packed_btw,
   on_device("document positions", call.documents.positions, at::kLong);
   if (initial_state) {
     on_device("initial state", *initial_state, at::kFloat);
-    expect_aligned("initial state", *initial_state);
+    expect_aligned("ssd initial state", *initial_state);
   }
   if (!call.rope.cos.defined()) return;
   for (const at::Tensor& table : {call.rope.cos, call.rope.sin}) {
     on_device("rope table", table, at::kFloat);
-    expect_aligned("rope table", table);
+    expect_aligned("ssd rope table", table);
   }
 }
 

@@ -7,7 +7,6 @@
 
 #include "core/check.h"
 #include "csrc_cuda/ssd/step_params.h"
-#include "ops/accumulate_type.h"
 #include "ops/check_tensor.h"
 #include "ops/cuda_stream.h"
 #include "ops/ssd_checks.h"
@@ -21,21 +20,18 @@ bool has_kernel(const SsdDims& d, const at::Tensor& packed) {
 }
 
 // What only the kernel asks for: everything is read through bare pointers.
-void check_for_kernel(const at::Tensor& packed, const RopeTable* rope, const at::Tensor& state) {
-  expect_device("ssd_step state", state, packed.device());
-  expect(state.is_contiguous(), concat("ssd_step state: expected contiguous, got strides ", state.strides()));
+void check_for_kernel(const RopeTable* rope, const at::Tensor& state) {
+  expect_contiguous("ssd_step state", state);
+  expect_aligned("ssd_step state", state);
   if (!rope) return;
   for (const at::Tensor& table : {rope->cos, rope->sin}) {
-    expect_device("ssd_step rope table", table, packed.device());
-    expect_dtype("ssd_step rope table", table, at::kFloat);
-    expect(table.is_contiguous(),
-           concat("ssd_step rope table: expected contiguous, got strides ", table.strides()));
+    expect_contiguous("ssd_step rope table", table);
+    expect_aligned("ssd_step rope table", table);
   }
 }
 
-const float* weights(const char* what, const ParameterPtr& parameter, const at::Tensor& packed) {
-  expect_device(what, parameter->weight, packed.device());
-  expect(parameter->weight.is_contiguous(), concat(what, ": expected contiguous"));
+const float* weights(const char* what, const ParameterPtr& parameter) {
+  expect_contiguous(what, parameter->weight);
   return parameter->weight.const_data_ptr<float>();
 }
 
@@ -43,7 +39,7 @@ at::Tensor step_by_kernel(const SsdDims& d, const at::Tensor& packed_bw, const P
                           const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h, const RopeTable* rope,
                           const at::Tensor& positions_b, at::Tensor& state_bhpn) {
   const at::NoGradGuard no_grad;
-  check_for_kernel(packed_bw, rope, state_bhpn);
+  check_for_kernel(rope, state_bhpn);
   const c10::DeviceGuard guard(packed_bw.device());
   const at::Tensor y = at::empty({packed_bw.size(0), d.num_heads * d.head_dim}, packed_bw.options());
   kernels::SsdStepParams p{};
@@ -53,9 +49,9 @@ at::Tensor step_by_kernel(const SsdDims& d, const at::Tensor& packed_bw, const P
   p.is_bf16 = packed_bw.scalar_type() == at::kBFloat16;
   p.packed = packed_bw.const_data_ptr();
   p.packed_row_stride = packed_bw.stride(0);
-  p.a_log = weights("ssd A_log", a_log_h, packed_bw);
-  p.dt_bias = weights("ssd dt_bias", dt_bias_h, packed_bw);
-  if (d_skip_h) p.d_skip = weights("ssd D", d_skip_h, packed_bw);
+  p.a_log = weights("ssd A_log", a_log_h);
+  p.dt_bias = weights("ssd dt_bias", dt_bias_h);
+  if (d_skip_h) p.d_skip = weights("ssd D", d_skip_h);
   if (rope) {
     p.rope_cos = rope->cos.const_data_ptr<float>();
     p.rope_sin = rope->sin.const_data_ptr<float>();
@@ -75,14 +71,13 @@ at::Tensor ssd_step(const SsdDims& dims, const at::Tensor& packed_bw, const Para
                     const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h, const RopeTable* rope,
                     const at::Tensor& positions_b, at::Tensor& state_bhpn) {
   expect_shape("ssd_step packed", packed_bw, {-1, -1});
-  const at::ScalarType acc = accumulate_type(packed_bw);
-  check_dims(dims, packed_bw);
-  check_parameters(dims, acc, a_log_h, dt_bias_h, d_skip_h);
-  check_rope(dims, rope, /*positions=*/1);
+  check_packed(dims, packed_bw);
+  check_parameters(dims, packed_bw, a_log_h, dt_bias_h, d_skip_h);
+  check_rope(dims, packed_bw, rope, /*positions=*/1);
   expect_shape("ssd_step positions", positions_b, {packed_bw.size(0)});
   expect_dtype("ssd_step positions", positions_b, at::kLong);
   expect_device("ssd_step positions", positions_b, packed_bw.device());
-  check_state(dims, packed_bw.size(0), acc, state_bhpn);
+  check_state(dims, packed_bw, state_bhpn);
   const auto step = has_kernel(dims, packed_bw) ? step_by_kernel : reference::ssd_step;
   return step(dims, packed_bw, a_log_h, dt_bias_h, d_skip_h, rope, positions_b, state_bhpn);
 }

@@ -29,6 +29,7 @@
 #include "ops/ssd.h"
 #include "trainer/errors.h"
 #include "trainer/inference.h"
+#include "trainer/paths.h"
 #include "trainer/plan.h"
 #include "trainer/run_folder.h"
 #include "trainer/stop.h"
@@ -60,16 +61,7 @@ void describe(const RunConfig& config, const ComputeDevice& device) {
   log_info("configuration:\n" + to_yaml(config));
   log_info(concat("device: ", device.name, "; parameters: ", counts.total, " (", counts.non_embedding,
                   " without embeddings)"));
-  log_info("matrix products: " + ops::gemm_source(device.device, device.dtype));
-  if (has_mixer(config.model, MixerKind::ssd)) {
-    const auto dims = ssd_dims(config.model.ssd, ssd_path(config.kernels));
-    log_info("SSD scan: " + ops::ssd_path_description(dims, device.device, device.dtype));
-  }
-  if (has_mixer(config.model, MixerKind::attention)) {
-    const auto dims = attention_dims(config.model.attention, attention_path(config.kernels));
-    log_info("attention: " +
-             ops::attention_path_description(dims, device.device, device.dtype, config.train.deterministic));
-  }
+  log_paths(config, device);
   warn_if_shortened(config);
 }
 

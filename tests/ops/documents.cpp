@@ -5,6 +5,7 @@
 
 #include "support/catch.h"
 #include "support/compare.h"
+#include "support/require_error.h"
 
 using namespace transxssm;
 
@@ -50,4 +51,9 @@ TEST_CASE("documents: offsets that don't cover the tokens are refused", "[ops]")
   REQUIRE_THROWS(ops::make_documents(i32({1, 10}), 2, 5));
   REQUIRE_THROWS(ops::make_documents(i32({0, 6, 5, 10}), 2, 5));
   REQUIRE_THROWS(ops::make_documents(i64({0, 10}), 2, 5));
+  require_error(
+      [] {
+        ops::make_documents(i32({0, 3, 10}), 2, 5);
+      },
+      "within rows of 5 tokens, got one from 3 to 10");
 }

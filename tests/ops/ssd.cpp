@@ -2,6 +2,7 @@
 #include "ops/ssd.h"
 
 #include "support/catch.h"
+#include "support/require_error.h"
 #include "support/ssd_case.h"
 
 using namespace transxssm;
@@ -200,4 +201,34 @@ TEST_CASE("ssd: the path's description names the reason", "[ops]") {
   chosen.path = ops::SsdPath::reference;
   REQUIRE(ops::ssd_path_description(chosen, at::kCPU, at::kBFloat16) ==
           "chunked LibTorch (kernels.ssd is reference)");
+}
+
+TEST_CASE("ssd: what comes with the projection has its device and type", "[ops]") {
+  SsdCase good = f64_ssd_case({2, 3, 4, 2, 8}, ops::one_document_per_row(2, 9, at::kCPU));
+  good.rope = f64_rope(9, 4);
+  REQUIRE_NOTHROW(good.run());
+  const auto refuses = [&](auto&& spoil, const std::string& says) {
+    SsdCase c = good;
+    spoil(c);
+    require_error([&] { c.run(); }, says);
+  };
+  for (const auto dtype : {at::kHalf, at::kInt, at::kLong})
+    refuses([&](SsdCase& c) { c.packed = good.packed.to(dtype); },
+            concat("ssd packed: expected BFloat16, Float or Double, got ", dtype));
+  const auto elsewhere = [](const ParameterPtr& p) {
+    return c10::make_intrusive<Parameter>(p->name, p->weight.detach().to(at::kMeta), at::Tensor());
+  };
+  refuses([&](SsdCase& c) { c.a_log = elsewhere(good.a_log); }, "ssd A_log: expected device cpu, got meta");
+  refuses([&](SsdCase& c) { c.dt_bias = elsewhere(good.dt_bias); },
+          "ssd dt_bias: expected device cpu, got meta");
+  refuses([&](SsdCase& c) { c.a_log = {}; }, "ssd A_log: expected a parameter, got none");
+  refuses([&](SsdCase& c) { c.rope->cos = good.rope->cos.to(at::kMeta); },
+          "ssd rope table: expected device cpu, got meta");
+  refuses([&](SsdCase& c) { c.rope->sin = good.rope->sin.to(at::kFloat); },
+          "ssd rope table: expected Double, got Float");
+  refuses(
+      [&](SsdCase& c) {
+        c.initial_state = at::zeros({2, 2, 3, 4}, at::TensorOptions(at::kMeta).dtype(at::kDouble));
+      },
+      "ssd state: expected");
 }

@@ -124,7 +124,7 @@ TEST_CASE("ssd_step on CUDA: what the kernel cannot read is refused", "[ops][cud
   require_error([&] { step(c, 0, state); }, "ssd_step positions: expected device cuda:0, got cpu");
   c = good;
   c.rope = ops::RopeTable{good.rope->cos.cpu(), good.rope->sin.cpu()};
-  require_error([&] { step(c, 0, state); }, "ssd_step rope table: expected device cuda:0, got cpu");
+  require_error([&] { step(c, 0, state); }, "ssd rope table: expected device cuda:0, got cpu");
   c = good;
   c.a_log = converted(good, at::kFloat, at::kCPU).a_log;
   require_error([&] { step(c, 0, state); }, "ssd A_log: expected device cuda:0, got cpu");
