@@ -17,6 +17,7 @@ constexpr auto enum_names(ReduceDtype) {
 struct ParallelConfig {
   int64_t zero_stage = 0;
   ReduceDtype reduce_dtype = ReduceDtype::fp32;
+  int64_t timeout_seconds = 600;
   bool operator==(const ParallelConfig&) const = default;
 };
 
@@ -31,6 +32,11 @@ void visit_fields(Self& self, Visitor&& visit) {
               .doc = "In which several ranks add up their gradients. bf16 halves what is sent and rounds "
                      "each rank's gradient and their sum to 8 bits."},
         self.reduce_dtype);
+  visit(Field{.name = "timeout_seconds",
+              .doc = "After so long ranks that are missing at the start, dead, or not where the others wait "
+                     "end the run.",
+              .bounds = between(1, 86400)},
+        self.timeout_seconds);
 }
 
 }  // namespace transxssm

@@ -1,6 +1,8 @@
 #include "parallel/rank_environment.h"
 
 #include <charconv>
+#include <sstream>
+#include <vector>
 
 #include <unistd.h>
 
@@ -181,13 +183,18 @@ Variables local_rank_variables(int rank, int size, uint16_t port) {
           {"TORCHELASTIC_RUN_ID", "transxssm"}};
 }
 
-int gpu_of(const RankEnvironment& environment, int visible_gpus) {
-  if (visible_gpus == 1) return 0;  // the launcher gave each of its processes one; sharing one shows later
-  expect_input(environment.local_rank < visible_gpus,
+std::string own_gpu(const RankEnvironment& environment, const Variables& variables) {
+  const auto given = variables.find("CUDA_VISIBLE_DEVICES");
+  if (given == variables.end()) return std::to_string(environment.local_rank);
+  std::vector<std::string> visible;
+  std::istringstream names(given->second);
+  for (std::string name; std::getline(names, name, ',');) visible.push_back(name);
+  if (visible.size() <= 1) return given->second;  // the launcher gave each of its processes one
+  expect_input(environment.local_rank < static_cast<int>(visible.size()),
                concat("rank ", environment.rank, " is number ", environment.local_rank,
-                      " on its host, counted from 0, but only ", visible_gpus,
-                      " GPUs are visible there: start at most one rank per GPU"));
-  return environment.local_rank;
+                      " on its host, counted from 0, but CUDA_VISIBLE_DEVICES is ", given->second,
+                      ": start at most one rank per GPU"));
+  return visible[static_cast<size_t>(environment.local_rank)];
 }
 
 std::string first_host(const std::string& hosts) {

@@ -37,8 +37,9 @@ std::optional<RankEnvironment> rank_environment(const Variables& variables);
 // How one of `size` local ranks gets to know the same: torchrun's variables, for a store on this host.
 Variables local_rank_variables(int rank, int size, uint16_t port);
 
-// The GPU of a rank, of those its process sees: the only one, or the one that its local rank numbers.
-int gpu_of(const RankEnvironment& environment, int visible_gpus);
+// What CUDA_VISIBLE_DEVICES has to be for a rank, so that GPU 0 is its own: the only one that the variables
+// name, or the one that its place on the host numbers. CUDA reads it when it starts.
+std::string own_gpu(const RankEnvironment& environment, const Variables& variables);
 
 // The first host of a list as SLURM compresses it: gpu003 of "gpu[003-005,9],login1".
 std::string first_host(const std::string& hosts);

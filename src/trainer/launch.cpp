@@ -18,6 +18,7 @@
 #include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/clock.h"
+#include "core/hash.h"
 #include "core/logging.h"
 #include "core/version.h"
 #include "data/corpus_check.h"
@@ -139,6 +140,18 @@ std::string on_first(const Mesh& mesh, const std::function<std::string()>& work)
   return told.substr(1);
 }
 
+// Runs `work` on every rank. What is wrong with the input of one is so for all.
+void agreed(const Mesh& mesh, const std::function<void()>& work) {
+  std::string complaint;
+  try {
+    work();
+  } catch (const InputError& error) {
+    if (mesh.size() == 1) throw;
+    complaint = error.what();
+  }
+  if (mesh.size() > 1) mesh.agree(complaint);
+}
+
 // What the first rank owns: the folder, locked, and its checkpoints.
 struct Output {
   std::optional<RunFolder> folder;
@@ -166,8 +179,14 @@ StartPlan shared_plan(const Mesh& mesh, const RunConfig& given, const LaunchOpti
 
 int train(const RunConfig& given, const LaunchOptions& options, Mesh& mesh, Output& output,
           std::optional<Trainer>& made) {
-  const ComputeDevice device = choose_device(given.train.device, given.precision.compute);
-  const TokenizerFacts tokenizer = tokenizer_facts(given);
+  ComputeDevice device;
+  TokenizerFacts tokenizer;
+  agreed(mesh, [&] {
+    device = choose_device(given.train.device, given.precision.compute);
+    tokenizer = tokenizer_facts(given);
+  });
+  mesh.expect_same("the kind of device", device.device.is_cuda() ? "a GPU" : "a CPU");
+  mesh.expect_same("the tokenizer", tokenizer.hash);
   const StartPlan plan = shared_plan(mesh, given, options, output);
   const RunConfig config = planned_config(given, options, plan, tokenizer);
   describe(config, device);
@@ -199,12 +218,18 @@ int launch_training(const RunConfig& config, const LaunchOptions& options, Mesh 
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   Output output;
   if (!mesh.is_first()) log_errors_only();
+  mesh.expect_same("the program's commit", kCommit);
+  const std::string text = to_yaml(config);
+  mesh.expect_same("the hash of the configuration", hash_bytes(text.data(), text.size()));
   on_first(mesh, [&] {
     output.folder.emplace(config.train.run_dir);
     log_to_file(output.folder->log());
     return "";
   });
   std::optional<Trainer> trainer;
+  mesh.on_failure([&](const std::string& reason) {
+    output.set_status({RunState::failed, trainer ? trainer->step() : 0, reason, 1});
+  });
   const auto failed = [&](const std::string& reason, int exit_code) {
     if (!output.folder) return;
     const RunFolder& folder = *output.folder;
@@ -229,6 +254,7 @@ int launch_training(const RunConfig& config, const LaunchOptions& options, Mesh 
       throw InputError(message);
     }
     failed(message_of(error), 1);
+    mesh.announce_failure(message_of(error));
     throw;
   }
 }

@@ -173,10 +173,14 @@ TEST_CASE("one GPU per rank") {
   RankEnvironment third;
   third.rank = 6;
   third.local_rank = 2;
-  CHECK(gpu_of(third, 8) == 2);
-  CHECK(gpu_of(third, 1) == 0);
-  require_error([&] { gpu_of(third, 2); },
-                "rank 6 is number 2 on its host, counted from 0, but only 2 GPUs are visible");
+  CHECK(own_gpu(third, {}) == "2");
+  CHECK(own_gpu(third, {{"CUDA_VISIBLE_DEVICES", "5"}}) == "5");
+  CHECK(own_gpu(third, {{"CUDA_VISIBLE_DEVICES", "4,5,GPU-ab,7"}}) == "GPU-ab");
+  require_error(
+      [&] {
+        own_gpu(third, {{"CUDA_VISIBLE_DEVICES", "4,5"}});
+      },
+      "rank 6 is number 2 on its host, counted from 0, but CUDA_VISIBLE_DEVICES is 4,5");
 }
 
 }  // namespace
