@@ -224,8 +224,8 @@ TEST_CASE("ssd: what comes with the projection has its device and type", "[ops]"
   refuses([&](SsdCase& c) { c.a_log = {}; }, "ssd A_log: expected a parameter, got none");
   refuses([&](SsdCase& c) { c.rope->cos = good.rope->cos.to(at::kMeta); },
           "ssd rope table: expected device cpu, got meta");
-  refuses([&](SsdCase& c) { c.rope->sin = good.rope->sin.to(at::kFloat); },
-          "ssd rope table: expected Double, got Float");
+  refuses([&](SsdCase& c) { c.rope->sin = good.rope->sin.to(at::kBFloat16); },
+          "ssd rope table: expected Double, got BFloat16");
   refuses(
       [&](SsdCase& c) {
         c.initial_state = at::zeros({2, 2, 3, 4}, at::TensorOptions(at::kMeta).dtype(at::kDouble));
