@@ -11,6 +11,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <ATen/ops/isfinite.h>
+
 #include "cli/table.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
@@ -65,27 +67,28 @@ ExportDetails details_of(const RunConfig& config, at::ScalarType dtype, const To
   return details;
 }
 
-void expect_same(const LogitsDifference& difference, double limit) {
-  expect(difference.max_abs <= limit,
-         concat("the exported folder computes something else: logits differ by up to ", difference.max_abs,
-                ", more than rounding allows (", limit, "); nothing was written"));
-}
+struct Proof {
+  nlohmann::json report;                     // parity.json
+  std::optional<LogitsDifference> rounding;  // what --dtype changed; nothing of the folder, so not in it
+};
 
 // Compares the folder, read back, with the checkpoint; leaves the loaded model holding the folder's weights.
-nlohmann::json prove_parity(const fs::path& folder, const Options& options, at::ScalarType dtype,
-                            const Tokenizer* tokenizer, InferenceModel& loaded) {
+Proof prove_parity(const fs::path& folder, const Options& options, at::ScalarType dtype,
+                   const Tokenizer* tokenizer, InferenceModel& loaded) {
   const ModelConfig& config = loaded.config.model;
   const auto input = parity_input(config, tokenizer, tokenizer ? tokenizer->bos_id() : -1, options.parity);
   loaded.bind(input.positions_needed());
-  nlohmann::json report = {
-      {"format", 1}, {"dtype", options.dtype}, {"program", kVersion}, {"commit", kCommit}};
+  Proof proof{{{"format", 1}, {"dtype", options.dtype}, {"program", kVersion}, {"commit", kCommit}}, {}};
   at::Tensor reference = parity_logits(*loaded.model, input);
   if (dtype != at::kFloat) {
     const at::Tensor unrounded = reference;
     round_to_exported(config, *loaded.parameters, dtype);
     reference = parity_logits(*loaded.model, input);
-    report["rounding"] = to_json(compare_logits(unrounded, reference));
+    proof.rounding = compare_logits(unrounded, reference);
   }
+  expect_input(at::isfinite(reference).all().item<bool>(),
+               concat("the model of ", options.checkpoint, " in ", options.dtype,
+                      " gives logits that are not finite; nothing was written"));
   const ExportedConfig read_back = read_exported_config(folder);
   ExportedWeights(folder, read_back.model).load(*loaded.parameters);
   loaded.config.model = read_back.model;
@@ -93,11 +96,11 @@ nlohmann::json prove_parity(const fs::path& folder, const Options& options, at::
   const at::Tensor logits = parity_logits(*loaded.model, input);
   const auto difference = compare_logits(reference, logits);
   expect_same(difference, parity_limit(reference));
-  report["parity"] = to_json(difference);
-  report["tokenizer"] = tokenizer ? tokenizer_samples(*tokenizer) : nlohmann::json::array();
-  report["tokenizer_hash"] = tokenizer ? tokenizer->hash() : loaded.tokenizer_hash;
+  proof.report["parity"] = to_json(difference);
+  proof.report["tokenizer"] = tokenizer ? tokenizer_samples(*tokenizer) : nlohmann::json::array();
+  proof.report["tokenizer_hash"] = tokenizer ? tokenizer->hash() : loaded.tokenizer_hash;
   write_parity_tensors(folder, *loaded.model, input, logits);
-  return report;
+  return proof;
 }
 
 std::string format_number(double value) {
@@ -107,7 +110,7 @@ std::string format_number(double value) {
 }
 
 void print_report(const Options& options, const InferenceModel& loaded, const nlohmann::json& config,
-                  const nlohmann::json& report) {
+                  const Proof& proof) {
   std::vector<Row> rows = {{"folder", options.to},
                            {"class", config.at("architectures").at(0).get<std::string>()},
                            {"step", std::to_string(loaded.step)},
@@ -118,8 +121,8 @@ void print_report(const Options& options, const InferenceModel& loaded, const nl
                       format_number(difference.at("kl")), ", same greedy token ",
                       format_number(100 * difference.at("greedy_agreement").get<double>()), " %")});
   };
-  add("read back", report.at("parity"));
-  if (report.contains("rounding")) add("rounding to " + options.dtype, report.at("rounding"));
+  add("read back", proof.report.at("parity"));
+  if (proof.rounding) add("rounding to " + options.dtype, to_json(*proof.rounding));
   print_table(rows);
 }
 
@@ -139,10 +142,10 @@ void export_model(const Options& options) {
   if (!own && !options.tokenizer.empty()) copy_tokenizer(options.tokenizer, staged.path());
   write_config_files(staged.path(), config, details, own != nullptr);
   write_exported_weights(staged.path(), config, *loaded.parameters, dtype);
-  const auto report = prove_parity(staged.path(), options, dtype, own, loaded);
-  write_file_atomically(staged.path() / kParityName, report.dump(2) + "\n");
+  const auto proof = prove_parity(staged.path(), options, dtype, own, loaded);
+  write_file_atomically(staged.path() / kParityName, proof.report.dump(2) + "\n");
   staged.put_in_place();
-  print_report(options, loaded, hf_config(config, details), report);
+  print_report(options, loaded, hf_config(config, details), proof);
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ const char* remedy(int error) {
     case EISDIR:
       return "there is a folder of this name; it has to be a file";
     case EEXIST:
+    case ENOTEMPTY:
       return "there is something of this name already";
     case ENAMETOOLONG:
       return "choose a shorter name";

@@ -29,7 +29,8 @@ ExportedConfig read_exported_config(const fs::path& folder) {
 
 std::string exported_tokenizer_hash(const fs::path& folder) {
   const fs::path file = folder / kParityName;
-  if (!fs::exists(file)) return "";
+  const fs::path model = folder / kSentencePieceName;
+  if (!fs::exists(file)) return fs::exists(model) ? Tokenizer(model).hash() : "";
   const auto report = nlohmann::json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
   expect_input(report.is_object(), file.string() + " is not JSON");
   const auto hash = report.find("tokenizer_hash");

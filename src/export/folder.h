@@ -20,7 +20,8 @@ ExportedConfig read_exported_config(const std::filesystem::path& folder);
 // What export found when it read the folder back.
 inline constexpr const char* kParityName = "parity.json";
 
-// Hash of the SentencePiece model that the model was trained with, where parity.json has it; else empty.
+// Hash of the SentencePiece model that the model was trained with, from parity.json or, without one, of the
+// tokenizer in the folder; else empty.
 std::string exported_tokenizer_hash(const std::filesystem::path& folder);
 
 // config.json, generation_config.json, and the Python files that this model or its tokenizer needs.

@@ -190,6 +190,9 @@ class FieldReader {
   [[noreturn]] void wrong(const char* key, const json& value) const {
     throw InputError(concat(file_, ": ", key, " is ", value.dump(), ", which no model of this program has"));
   }
+  [[noreturn]] void wrong(const char* key, const json& value, const std::string& expected) const {
+    throw InputError(concat(file_, ": ", key, " is ", value.dump(), "; the other fields make it ", expected));
+  }
 
  private:
   const json& tree_;
@@ -216,6 +219,28 @@ void read_rope(const FieldReader& read, const std::string& file, RopeConfig& rop
   inner("rope_type", rope.scaling);
   visit_rope_fields(rope.scaling, rope, inner);
   if (scaling.contains("attention_factor")) inner("attention_factor", rope.attention_factor);
+}
+
+// Fields that we do not need, where present, have to agree with what we make of the others.
+void refuse_contradictions(const FieldReader& read, const json& tree, ExportFamily family,
+                           const ModelConfig& config) {
+  const auto agrees = [&](const char* key, const json& expected) {
+    if (tree.contains(key) && tree[key] != expected) read.wrong(key, tree[key], expected.dump());
+  };
+  if (family == ExportFamily::mamba2) {
+    agrees("time_step_limit", nullptr);  // ours is [0, infinity], which JSON cannot say
+    agrees("expand", config.ssd.num_heads * config.ssd.head_dim / config.hidden_size);
+    return;
+  }
+  agrees("partial_rotary_factor", 1.0);
+  const auto parameters = tree.find("rope_parameters");  // transformers 5 saves rope_theta here as well
+  if (parameters != tree.end() && parameters->is_object() && parameters->contains("rope_theta") &&
+      parameters->at("rope_theta") != tree["rope_theta"])
+    read.wrong("rope_theta", tree["rope_theta"], parameters->at("rope_theta").dump());
+  if (family == ExportFamily::llama) return;
+  json layers;
+  add_layer_fields(config, layers);
+  for (const auto& [key, expected] : layers.items()) agrees(key.c_str(), expected);
 }
 
 // What the class of a family implies without a field.
@@ -298,6 +323,7 @@ ExportedConfig read_hf_config(const json& config, const std::string& file) {
   });
   if (known->family == ExportFamily::transxssm) read_layers(read, out.model);
   if (known->family != ExportFamily::mamba2) read_rope(read, file, out.model.rope);
+  refuse_contradictions(read, config, known->family, out.model);
   read("max_position_embeddings", out.details.max_positions);
   const json& dtype = read.at("dtype");
   bool type_known = false;

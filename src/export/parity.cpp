@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <string_view>
+#include <vector>
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
 #include "checkpoint/safetensors.h"
+#include "core/check.h"
 #include "core/rng.h"
 #include "ops/documents.h"
 
@@ -18,16 +20,12 @@ constexpr int64_t kSampledEvery = 5;  // logits that travel with the folder
 
 constexpr std::string_view kText =
     "The water came down from the hills in the night and by the morning it stood at the door. Nobody had "
-    "seen it so "
-    "high since the year of the great flood, when the mill was carried away and the miller with it. He was "
-    "found, "
-    "they say, eleven miles below the bridge, sitting on his own roof with a cat in his arms; and the first "
-    "thing "
-    "that he asked for was a pipe. In 1871 the new bridge was built (it cost 4,200 pounds) of grey stone "
-    "from the "
-    "quarry at the head of the valley, and it has three arches, of which the middle one is the widest. "
-    "Whether it "
-    "would bear a flood like the first is a question that the old men still discuss on Sundays.";
+    "seen it so high since the year of the great flood, when the mill was carried away and the miller "
+    "with it. He was found, they say, eleven miles below the bridge, sitting on his own roof with a cat "
+    "in his arms; and the first thing that he asked for was a pipe. In 1871 the new bridge was built (it "
+    "cost 4,200 pounds) of grey stone from the quarry at the head of the valley, and it has three "
+    "arches, of which the middle one is the widest. Whether it would bear a flood like the first is a "
+    "question that the old men still discuss on Sundays.";
 
 // An endless supply of ids.
 class Ids {
@@ -86,15 +84,17 @@ LogitsDifference compare_logits(const at::Tensor& reference_nv, const at::Tensor
   LogitsDifference out;
   int64_t agreed = 0;
   const int64_t tokens = reference_nv.size(0);
+  std::vector<double> largest;
   for (int64_t i = 0; i < tokens; ++i) {  // row by row: few copies of a large vocabulary
     const at::Tensor a = reference_nv[i].to(at::kDouble), b = other_nv[i].to(at::kDouble);
     const at::Tensor difference = (a - b).abs();
     const at::Tensor log_p = at::log_softmax(a, 0), log_q = at::log_softmax(b, 0);
-    out.max_abs = std::max(out.max_abs, difference.max().item<double>());
+    largest.push_back(difference.max().item<double>());
     out.mean_abs += difference.mean().item<double>() / static_cast<double>(tokens);
     out.kl += (log_p.exp() * (log_p - log_q)).sum().item<double>() / static_cast<double>(tokens);
     agreed += a.argmax().equal(b.argmax());
   }
+  out.max_abs = at::tensor(largest).max().item<double>();  // NaN if one of them is
   out.greedy_agreement = static_cast<double>(agreed) / static_cast<double>(tokens);
   return out;
 }
@@ -108,6 +108,15 @@ nlohmann::json to_json(const LogitsDifference& difference) {
 
 double parity_limit(const at::Tensor& reference_nv) {
   return 1e-5 * std::max(1.0, reference_nv.abs().max().item<double>());
+}
+
+void expect_same(const LogitsDifference& difference, double limit) {
+  // Where no logarithm of a probability differs by more than twice the limit, KL cannot either. Comparisons
+  // that hold: NaN fails each.
+  const bool same = difference.max_abs <= limit && difference.mean_abs <= limit && difference.kl <= 2 * limit;
+  expect(same, concat("the exported folder computes something else: logits differ by up to ",
+                      difference.max_abs, ", on average by ", difference.mean_abs, ", KL ", difference.kl,
+                      "; rounding allows ", limit, "; nothing was written"));
 }
 
 void write_parity_tensors(const std::filesystem::path& folder, const HybridModel& model,

@@ -50,6 +50,9 @@ nlohmann::json to_json(const LogitsDifference& difference);
 // beyond.
 double parity_limit(const at::Tensor& reference_nv);
 
+// Throws std::runtime_error where a difference is larger than `limit`, or no number.
+void expect_same(const LogitsDifference& difference, double limit);
+
 // parity.safetensors: input, logits of some positions, and greedy continuations, for scripts/check_export.py.
 void write_parity_tensors(const std::filesystem::path& folder, const HybridModel& model,
                           const ParityInput& input, const at::Tensor& logits_nv);

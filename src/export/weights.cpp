@@ -177,6 +177,8 @@ void ExportedWeights::load(FlatParameters& parameters) const {
   const Views views = views_of(parameters);
   for (const ExportedTensor& tensor : exported_tensors(config_)) {
     const at::Tensor values = from_exported(tensor, file_of_.at(tensor.name)->read(tensor.name));
+    expect_input(at::isfinite(values).all().item<bool>(),
+                 concat(where_, ": tensor ", tensor.name, " holds values that are not finite"));
     int64_t row = 0;
     for (const LogicalRows& part : tensor.rows) {
       const at::Tensor to = views.at(part.name).narrow(0, part.begin, part.count);

@@ -2,6 +2,8 @@
 
 #include <vector>
 
+#include <ATen/ops/isfinite.h>
+
 #include "checkpoint/locate.h"
 #include "checkpoint/reader.h"
 #include "config/load.h"
@@ -43,7 +45,13 @@ void load_weights(const fs::path& step_or_exported, const ModelConfig& model, Fl
   std::vector<std::string> names;
   for (const auto& [name, record] : reader.manifest().tensors)
     if (name.starts_with("model/")) names.push_back(name);
-  parameters.load_weights(names, [&](const std::string& name) { return reader.read(name); });
+  parameters.load_weights(names, [&](const std::string& name) {
+    at::Tensor values = reader.read(name);
+    expect_input(at::isfinite(values).all().item<bool>(),
+                 concat(step_or_exported.string(), ": tensor ", name,
+                        " holds values that are not finite: the training has diverged"));
+    return values;
+  });
 }
 
 InferenceModel load_for_inference(const fs::path& path, Device device, int64_t max_positions) {

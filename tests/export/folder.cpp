@@ -1,6 +1,7 @@
 // Exported folders: what is written is read back, and what is damaged is refused with the reason.
 #include "export/folder.h"
 
+#include <cmath>
 #include <filesystem>
 #include <functional>
 
@@ -12,7 +13,7 @@
 #include "checkpoint/safetensors.h"
 #include "core/atomic_file.h"
 #include "export/names.h"
-#include "export/staged_folder.h"
+#include "export/parity.h"
 #include "support/catch.h"
 #include "support/require_error.h"
 #include "support/temp_folder.h"
@@ -139,23 +140,27 @@ TEST_CASE("exported folder: damage is named") {
   refused([&] { edit_config([](auto& t) { t["hidden_size"] = "wide"; }); }, "hidden_size is \"wide\"");
   refused([&] { edit_config([](auto& t) { t["hidden_act"] = "gelu"; }); }, "hidden_act is \"gelu\"");
   refused([&] { edit_config([](auto& t) { t["layer_mixers"] = {"ssd"}; }); }, "layer_mixers");
+  refused([&] { edit_config([](auto& t) { t["hidden_bias"] = false; }); }, "hidden_bias is false");
+  refused([&] { edit_config([](auto& t) { t["partial_rotary_factor"] = 0.5; }); },
+          "the other fields make it 1");
+  refused([&] { edit_config([](auto& t) {
+                  t["rope_parameters"] = {{"rope_theta", 7.0}};
+                }); },
+          "rope_theta is");
+  refused([&] { edit_tensors([&](Tensors& t) { t[a].fill_(-INFINITY); }); },
+          a + " holds values that are not finite");
   refused([&] { edit_config([](auto& t) { t["rope_scaling"] = {{"rope_type", "dynamic"}}; }); }, "rope_type");
 }
 
-TEST_CASE("staged folder: whole or not there") {
-  const TempFolder folder;
-  const fs::path place = folder / "made/here";
-  {
-    const StagedFolder abandoned(place);
-    write_file_atomically(abandoned.path() / "file", "half");
-  }
-  REQUIRE(fs::is_empty(folder / "made"));
-  fs::create_directories(folder / "made/here.partial/left/behind");  // by a process that was killed
-  StagedFolder staged(place.string() + "/");
-  write_file_atomically(staged.path() / "file", "whole");
-  REQUIRE_FALSE(fs::exists(place));
-  staged.put_in_place();
-  REQUIRE(read_file(place / "file") == "whole");
-  REQUIRE_FALSE(fs::exists(folder / "made/here.partial"));
-  require_error([&] { StagedFolder again(place); }, "exists already");
+TEST_CASE("parity: no number is no agreement") {
+  const at::Tensor logits = at::randn({3, 5});
+  const auto changed = [&](double value) {
+    at::Tensor other = logits.clone();
+    other[1][2] = value;
+    return compare_logits(logits, other);
+  };
+  const double limit = parity_limit(logits);
+  REQUIRE_NOTHROW(expect_same(compare_logits(logits, logits), limit));
+  for (const double value : {double{NAN}, double{INFINITY}, 100.0})
+    REQUIRE_THROWS_AS(expect_same(changed(value), limit), std::runtime_error);
 }
