@@ -5,7 +5,8 @@
 
 Compares with what the program put into parity.safetensors and parity.json: logits of a long document and of several
 short ones, alone, packed and left-padded; greedy continuations; ids of awkward text. Needs torch, transformers,
-safetensors and, for our own tokenizer, sentencepiece. Computes in fp32. Exit code 0: all the same; 1: something differs.
+safetensors and, for our own tokenizer, sentencepiece. Computes in fp32, on a GPU without TF32. Exit code 0: all the
+same; 1: something differs.
 """
 import argparse
 import json
@@ -39,25 +40,24 @@ class Check:
 
 
 def documents_of(tokens, positions):
-    """[(place of the first token in the flattened tokens, ids)] of every document."""
-    flat, starts = tokens.flatten(), (positions.flatten() == 0).nonzero().flatten().tolist()
-    ends = starts[1:] + [flat.numel()]
-    return [(begin, flat[begin:end]) for begin, end in zip(starts, ends)]
+    """The documents that the flattened tokens hold, each as ids."""
+    starts = (positions.flatten() == 0).nonzero().flatten().tolist()
+    return tokens.flatten().tensor_split(starts[1:])
 
 
 def check_documents(check, model, held):
     """Each document alone, and all left-padded as one batch: what transformers' own batching does."""
     documents = documents_of(held["tokens"], held["positions"])
-    alone = torch.cat([model(ids[None].to(model.device)).logits[0] for _, ids in documents])
+    alone = torch.cat([model(ids[None].to(model.device)).logits[0] for ids in documents])
     check.logits("documents alone", alone[held["places"]], held["logits"])
-    longest = max(ids.numel() for _, ids in documents)
+    longest = max(ids.numel() for ids in documents)
     batch = torch.zeros(len(documents), longest, dtype=torch.long)
     mask = torch.zeros_like(batch)
-    for row, (_, ids) in enumerate(documents):
+    for row, ids in enumerate(documents):
         batch[row, longest - ids.numel() :] = ids
         mask[row, longest - ids.numel() :] = 1
     out = model(batch.to(model.device), attention_mask=mask.to(model.device)).logits
-    padded = torch.cat([out[row, longest - ids.numel() :] for row, (_, ids) in enumerate(documents)])
+    padded = torch.cat([out[row, longest - ids.numel() :] for row, ids in enumerate(documents)])
     check.logits("documents left-padded", padded[held["places"]], held["logits"])
 
 
@@ -81,14 +81,31 @@ def check_greedy(check, model, held):
     check.that(same == len(wanted), "greedy tokens", f"{same} of {len(wanted)} prompts agree for {wanted.shape[1]} tokens")
 
 
-def check_tokenizer(check, folder, samples):
-    if not samples:
+def check_tokenizer(check, folder, samples, config):
+    """`samples` are those of our own tokenizer, and none where the folder has another one, or no tokenizer."""
+    if not (folder / "tokenizer_config.json").exists() and not (folder / "tokenizer.json").exists():
         return
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-    wrong = [s["text"] for s in samples if tokenizer(s["text"], add_special_tokens=False)["input_ids"] != s["ids"]]
-    check.that(not wrong, "tokenizer", f"{len(samples) - len(wrong)} of {len(samples)} texts give our ids")
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    pairs = {name: (getattr(tokenizer, name), getattr(config, name)) for name in names}
+    other = {name: ids for name, ids in pairs.items() if ids[0] != ids[1] and (samples or None not in ids)}
+    check.that(not other, "special ids", f"in the tokenizer and in config.json {other}" if other else "as in config.json")
+    if not samples:
+        return
+    bos = [] if config.bos_token_id is None else [config.bos_token_id]
+
+    def same(text, ids):
+        return (
+            tokenizer(text, add_special_tokens=False)["input_ids"] == ids
+            and tokenizer(text)["input_ids"] == bos + ids
+            and (not tokenizer.exact or tokenizer.decode(ids) == text)
+        )
+
+    wrong = [sample["text"] for sample in samples if not same(**sample)]
+    check.that(not wrong, "tokenizer", f"{len(samples) - len(wrong)} of {len(samples)} texts give our ids, and are given back")
     for text in wrong:
-        print(f"     other ids for {text!r}")
+        print(f"     not so {text!r}")
+    check.that(tokenizer.padding_side == "left", "padding", f"on the {tokenizer.padding_side}")
 
 
 def check_loading(check, folder):
@@ -105,6 +122,7 @@ def check_folder(folder, device="cpu", tolerance=1e-4):
     """How many of the comparisons fail; each is printed."""
     report = json.loads((folder / "parity.json").read_text())
     held = load_file(folder / "parity.safetensors")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     check = Check(tolerance)
     model = check_loading(check, folder).to(device)
     with torch.no_grad():
@@ -112,7 +130,7 @@ def check_folder(folder, device="cpu", tolerance=1e-4):
         if model.config.model_type == "TransXSSM":
             check_packed(check, model, held)
         check_greedy(check, model, held)
-    check_tokenizer(check, folder, report["tokenizer"])
+    check_tokenizer(check, folder, report["tokenizer"], model.config)
     print(f"{folder}: {'FAILED' if check.failed else 'the same as the program'} ({type(model).__name__})")
     return check.failed
 

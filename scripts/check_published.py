@@ -17,6 +17,7 @@ import types
 
 import torch
 import transformers
+from check_export import documents_of
 from safetensors.torch import load_file
 
 MODULES = ("configuration_transxssm.py", "modeling_transxssm.py")
@@ -72,12 +73,6 @@ def published_classes(files, folder):
     sys.dont_write_bytecode = True
     configuration = importlib.import_module("published.configuration_transxssm").TransXSSMConfig
     return configuration, importlib.import_module("published.modeling_transxssm").TransXSSMForCausalLM
-
-
-def documents_of(tokens, positions):
-    """The documents that the flattened tokens hold, each as ids."""
-    starts = (positions.flatten() == 0).nonzero().flatten().tolist()
-    return tokens.flatten().tensor_split(starts[1:])
 
 
 def check(folder, files, tolerance):

@@ -19,6 +19,7 @@
 #include "core/logging.h"
 #include "core/version.h"
 #include "export/folder.h"
+#include "export/foreign_tokenizer.h"
 #include "export/parity.h"
 #include "export/staged_folder.h"
 #include "trainer/inference.h"
@@ -44,27 +45,49 @@ at::ScalarType dtype_of(const std::string& name) {
   throw InputError(concat("--dtype ", name, ": expected bf16, fp16 or fp32"));
 }
 
-// The SentencePiece model to export: that of the run, unless --tokenizer names another one or somebody else's
-// folder.
-std::optional<fs::path> sentencepiece_model(const Options& options) {
-  if (fs::is_directory(options.tokenizer)) return std::nullopt;
-  try {
-    return find_tokenizer(options.checkpoint, options.tokenizer);
-  } catch (const InputError& error) {
-    if (!options.tokenizer.empty()) throw;
-    log_warning(concat("the folder gets no tokenizer: ", error.what()));
-    return std::nullopt;
+// What goes into the folder beside the model: a SentencePiece model of ours, or somebody else's files.
+struct ExportedTokenizer {
+  fs::path model;
+  std::optional<Tokenizer> own;
+  std::optional<ForeignTokenizer> foreign;
+};
+
+ExportedTokenizer tokenizer_of(const fs::path& checkpoint, const std::string& given) {
+  ExportedTokenizer out;
+  if (const auto folder = find_foreign_tokenizer(checkpoint, given)) {
+    out.foreign.emplace(*folder);
+    return out;
   }
+  try {
+    out.model = find_tokenizer(checkpoint, given);
+  } catch (const InputError& error) {
+    if (!given.empty()) throw;
+    log_warning(concat("the folder gets no tokenizer: ", error.what()));
+    return out;
+  }
+  out.own.emplace(out.model);
+  return out;
 }
 
-ExportDetails details_of(const RunConfig& config, at::ScalarType dtype, const Tokenizer* tokenizer) {
+ExportDetails details_of(const RunConfig& config, at::ScalarType dtype, const ExportedTokenizer& tokenizer) {
   const auto id = [](int64_t value) { return value < 0 ? std::nullopt : std::optional(value); };
   ExportDetails details{dtype, config.train.seq_len, {}, id(config.data.eod_id), {}};
-  if (!tokenizer) return details;
-  details.bos_id = id(tokenizer->bos_id());
-  details.eos_id = id(tokenizer->eos_id());
-  details.pad_id = id(tokenizer->pad_id());
+  if (tokenizer.foreign) tokenizer.foreign->tell_ids(config.model.vocab_size, details);
+  if (!tokenizer.own) return details;
+  details.bos_id = id(tokenizer.own->bos_id());
+  details.eos_id = id(tokenizer.own->eos_id());
+  details.pad_id = id(tokenizer.own->pad_id());
   return details;
+}
+
+// The hash that the folder's tokenizer will be known by.
+std::string tokenizer_hash(const ExportedTokenizer& tokenizer, const InferenceModel& loaded) {
+  if (tokenizer.own) return tokenizer.own->hash();
+  const std::string foreign = tokenizer.foreign ? tokenizer.foreign->hash() : "";
+  expect_input(foreign.empty() || loaded.tokenizer_hash.empty() || foreign == loaded.tokenizer_hash,
+               "the tokenizer is not the one that the model was trained with (the hashes of their "
+               "SentencePiece models differ)");
+  return foreign.empty() ? loaded.tokenizer_hash : foreign;
 }
 
 struct Proof {
@@ -79,13 +102,11 @@ Proof prove_parity(const fs::path& folder, const Options& options, at::ScalarTyp
   const auto input = parity_input(config, tokenizer, tokenizer ? tokenizer->bos_id() : -1, options.parity);
   loaded.bind(input.positions_needed());
   Proof proof{{{"format", 1}, {"dtype", options.dtype}, {"program", kVersion}, {"commit", kCommit}}, {}};
-  at::Tensor reference = parity_logits(*loaded.model, input);
-  if (dtype != at::kFloat) {
-    const at::Tensor unrounded = reference;
-    round_to_exported(config, *loaded.parameters, dtype);
-    reference = parity_logits(*loaded.model, input);
-    proof.rounding = compare_logits(unrounded, reference);
-  }
+  at::Tensor unrounded;
+  if (dtype != at::kFloat) unrounded = parity_logits(*loaded.model, input);
+  round_to_exported(config, *loaded.parameters, dtype);
+  const at::Tensor reference = parity_logits(*loaded.model, input);
+  if (unrounded.defined()) proof.rounding = compare_logits(unrounded, reference);
   expect_input(at::isfinite(reference).all().item<bool>(),
                concat("the model of ", options.checkpoint, " in ", options.dtype,
                       " gives logits that are not finite; nothing was written"));
@@ -98,7 +119,6 @@ Proof prove_parity(const fs::path& folder, const Options& options, at::ScalarTyp
   expect_same(difference, parity_limit(reference));
   proof.report["parity"] = to_json(difference);
   proof.report["tokenizer"] = tokenizer ? tokenizer_samples(*tokenizer) : nlohmann::json::array();
-  proof.report["tokenizer_hash"] = tokenizer ? tokenizer->hash() : loaded.tokenizer_hash;
   write_parity_tensors(folder, *loaded.model, input, logits);
   return proof;
 }
@@ -129,20 +149,20 @@ void print_report(const Options& options, const InferenceModel& loaded, const nl
 void export_model(const Options& options) {
   const at::ScalarType dtype = dtype_of(options.dtype);
   StagedFolder staged(options.to);
-  const auto model_file = sentencepiece_model(options);
-  const std::optional<Tokenizer> tokenizer =
-      model_file ? std::make_optional<Tokenizer>(*model_file) : std::nullopt;
-  const Tokenizer* own = tokenizer ? &*tokenizer : nullptr;
-  auto loaded = load_for_inference(options.checkpoint, Device::cpu, 1);
+  const fs::path from = weights_folder(options.checkpoint);
+  const ExportedTokenizer tokenizer = tokenizer_of(from, options.tokenizer);
+  const Tokenizer* own = tokenizer.own ? &*tokenizer.own : nullptr;
+  auto loaded = load_for_inference(from, Device::cpu, 1);
   const ModelConfig config = loaded.config.model;
   if (own) check_tokenizer(*own, loaded);
 
-  const ExportDetails details = details_of(loaded.config, dtype, own);
-  if (own) write_tokenizer(staged.path(), *model_file, *own);
-  if (!own && !options.tokenizer.empty()) copy_tokenizer(options.tokenizer, staged.path());
+  const ExportDetails details = details_of(loaded.config, dtype, tokenizer);
+  if (own) write_tokenizer(staged.path(), tokenizer.model, *own);
+  if (tokenizer.foreign) tokenizer.foreign->copy_to(staged.path());
   write_config_files(staged.path(), config, details, own != nullptr);
   write_exported_weights(staged.path(), config, *loaded.parameters, dtype);
-  const auto proof = prove_parity(staged.path(), options, dtype, own, loaded);
+  auto proof = prove_parity(staged.path(), options, dtype, own, loaded);
+  proof.report["tokenizer_hash"] = tokenizer_hash(tokenizer, loaded);
   write_file_atomically(staged.path() / kParityName, proof.report.dump(2) + "\n");
   staged.put_in_place();
   print_report(options, loaded, hf_config(config, details), proof);
@@ -166,8 +186,8 @@ void add_export_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option(
       "--tokenizer", options->tokenizer,
-      "SentencePiece model (default: the run's), or a folder whose tokenizer files are copied "
-      "unchanged");
+      "SentencePiece model (default: the run's), or a folder with somebody else's tokenizer, whose files are "
+      "copied unchanged");
   command
       ->add_option("--parity-prompts", options->parity.greedy_prompts,
                    "Prompts whose greedy continuation goes into the folder, for scripts/check_export.py")

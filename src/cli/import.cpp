@@ -12,6 +12,7 @@
 #include "core/logging.h"
 #include "core/version.h"
 #include "export/folder.h"
+#include "export/foreign_tokenizer.h"
 #include "trainer/inference.h"
 
 namespace transxssm {
@@ -35,7 +36,9 @@ void import_model(const Options& options) {
   for (const LogicalView& tensor : loaded.parameters->logical())
     state.tensors["model/" + tensor.name] = tensor.weight;
   const fs::path tokenizer = fs::path(options.from) / kSentencePieceName;
-  if (fs::exists(tokenizer)) {
+  if (holds_foreign_tokenizer(options.from)) {
+    ForeignTokenizer(options.from).copy_to(to / kRunForeignTokenizerName);
+  } else if (fs::exists(tokenizer)) {
     check_tokenizer(Tokenizer(tokenizer), loaded);
     make_folders(to);
     write_file_atomically(to / kRunTokenizerName, read_file(tokenizer));

@@ -10,18 +10,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 namespace {
 
-constexpr std::array kTokenizerFiles = {"tokenizer.json",
-                                        "tokenizer_config.json",
-                                        "tokenizer.model",
-                                        "special_tokens_map.json",
-                                        "added_tokens.json",
-                                        "vocab.json",
-                                        "merges.txt",
-                                        "vocab.txt",
-                                        "sentencepiece.bpe.model",
-                                        "spiece.model",
-                                        "chat_template.jinja"};
-
 const std::array kSamples = {
     std::string("The river ran past the mill, and nobody said a word."),
     std::string("  leading, trailing and   repeated spaces\t\n\n\r\n "),
@@ -48,8 +36,8 @@ json special(const Tokenizer& tokenizer, int32_t id) {
 void write_tokenizer(const fs::path& folder, const fs::path& model, const Tokenizer& tokenizer) {
   write_file_atomically(folder / kSentencePieceName, read_file(model));
   const json config = {
-      {"tokenizer_class", "TransXSSMTokenizer"},
-      {"auto_map", {{"AutoTokenizer", {"tokenization_transxssm.TransXSSMTokenizer", nullptr}}}},
+      {"tokenizer_class", kOwnTokenizerClass},
+      {"auto_map", {{"AutoTokenizer", {concat("tokenization_transxssm.", kOwnTokenizerClass), nullptr}}}},
       {"bos_token", special(tokenizer, tokenizer.bos_id())},
       {"eos_token", special(tokenizer, tokenizer.eos_id())},
       {"unk_token", special(tokenizer, tokenizer.unk_id())},
@@ -62,23 +50,6 @@ void write_tokenizer(const fs::path& folder, const fs::path& model, const Tokeni
       {"dummy_prefix", tokenizer.info().dummy_prefix},
   };
   write_file_atomically(folder / "tokenizer_config.json", config.dump(2) + "\n");
-}
-
-void copy_tokenizer(const fs::path& from, const fs::path& folder) {
-  int64_t copied = 0;
-  for (const char* name : kTokenizerFiles) {
-    if (!fs::is_regular_file(from / name)) continue;
-    write_file_atomically(folder / name, read_file(from / name));
-    ++copied;
-  }
-  for (const auto& entry : fs::directory_iterator(from)) {  // of a remote-code class
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("tokenization_") && name.ends_with(".py"))
-      write_file_atomically(folder / name, read_file(entry.path()));
-  }
-  expect_input(copied > 0, concat("--tokenizer ", from.string(),
-                                  ": has no tokenizer.json, tokenizer.model or "
-                                  "other file of a tokenizer"));
 }
 
 json tokenizer_samples(const Tokenizer& tokenizer) {

@@ -1,5 +1,5 @@
-// The tokenizer in an exported folder: our SentencePiece model with a remote-code class that gives exactly
-// our ids, or somebody else's tokenizer files as they are.
+// Our tokenizer in an exported folder: the SentencePiece model with a remote-code class that gives exactly
+// our ids.
 #pragma once
 
 #include <filesystem>
@@ -13,13 +13,11 @@
 namespace transxssm {
 
 inline constexpr const char* kSentencePieceName = "tokenizer.model";
+inline constexpr const char* kOwnTokenizerClass = "TransXSSMTokenizer";  // hf/tokenization_transxssm.py
 
 // tokenizer.model and tokenizer_config.json.
 void write_tokenizer(const std::filesystem::path& folder, const std::filesystem::path& model,
                      const Tokenizer& tokenizer);
-
-// Copies the tokenizer files that `from` holds, unchanged. Throws InputError when it holds none.
-void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& folder);
 
 // [{"text", "ids"}]: text that goes wrong where a tokenizer is converted, with our ids, for
 // scripts/check_export.py.

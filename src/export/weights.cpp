@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -12,6 +13,7 @@
 
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "export/json_file.h"
 #include "export/names.h"
 
 namespace transxssm {
@@ -44,6 +46,16 @@ at::Tensor exported_values(const ExportedTensor& tensor, const Views& views, at:
                concat("tensor ", tensor.name, " holds values that are not finite",
                       dtype == at::kHalf ? " in fp16; try --dtype bf16" : ": the training has diverged"));
   return values.contiguous();
+}
+
+// What is read back of values that are stored as a function of them: the same within the rounding of that
+// function and its inverse, an ulp each.
+at::Tensor stored_again(const ExportedTensor& tensor, const at::Tensor& rows) {
+  at::Tensor back = from_exported(tensor, to_exported(tensor, rows));
+  const at::Tensor allowed = rows.abs().clamp_min(1) * (4 * std::numeric_limits<float>::epsilon());
+  expect((back - rows).abs().le(allowed).all().item<bool>(),
+         concat("tensor ", tensor.name, " is not read back as it was written; nothing was written"));
+  return back;
 }
 
 uint64_t bytes_of(const ExportedTensor& tensor, at::ScalarType dtype) {
@@ -79,12 +91,6 @@ std::string file_name(size_t index, size_t count) {
   return name;
 }
 
-json parse_file(const fs::path& file) {
-  json tree = json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
-  expect_input(!tree.is_discarded(), concat(file.string(), ": is not JSON"));
-  return tree;
-}
-
 std::string format_shape(const std::vector<int64_t>& shape) { return concat(at::IntArrayRef(shape)); }
 
 }  // namespace
@@ -116,11 +122,11 @@ void round_to_exported(const ModelConfig& config, FlatParameters& parameters, at
   const at::NoGradGuard no_grad;
   const Views views = views_of(parameters);
   for (const ExportedTensor& tensor : exported_tensors(config))
-    if (!tensor.full_precision)
-      for (const LogicalRows& part : tensor.rows) {
-        const at::Tensor rows = views.at(part.name).narrow(0, part.begin, part.count);
-        rows.copy_(rows.to(dtype));
-      }
+    for (const LogicalRows& part : tensor.rows) {
+      const at::Tensor rows = views.at(part.name).narrow(0, part.begin, part.count);
+      rows.copy_(tensor.values == ExportedTensor::Values::same ? rows.to(stored_type(tensor, dtype))
+                                                               : stored_again(tensor, rows));
+    }
 }
 
 ExportedWeights::ExportedWeights(const fs::path& folder, const ModelConfig& config)
@@ -132,7 +138,7 @@ ExportedWeights::ExportedWeights(const fs::path& folder, const ModelConfig& conf
 void ExportedWeights::open_files(const fs::path& folder) {
   std::vector<std::string> names{kSingle};
   if (fs::exists(folder / kIndex)) {
-    const json index = parse_file(folder / kIndex);
+    const json index = read_json(folder / kIndex);
     expect_input(index.is_object() && index.contains("weight_map") && index["weight_map"].is_object(),
                  concat((folder / kIndex).string(), ": has no weight_map"));
     names.clear();

@@ -22,7 +22,7 @@ void write_exported_weights(const std::filesystem::path& folder, const ModelConf
                             const FlatParameters& parameters, at::ScalarType dtype,
                             uint64_t max_shard_bytes = kMaxExportShardBytes);
 
-// Rounds in place what write_exported_weights rounds.
+// Gives every weight in place the value that is read back of what write_exported_weights writes.
 void round_to_exported(const ModelConfig& config, FlatParameters& parameters, at::ScalarType dtype);
 
 // An exported folder's weights, checked on opening: every tensor of exported_tensors(config), no other, each

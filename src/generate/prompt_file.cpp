@@ -1,6 +1,7 @@
 #include "generate/prompt_file.h"
 
 #include <charconv>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -24,8 +25,8 @@ Prompt from_json(const std::string& line, const std::string& where) {
       expect_input(!prompt.text->empty(), concat(where, ": the prompt is empty"));
     } else if (key == "ids" && value.is_array() && !value.empty()) {
       for (const Json& id : value) {
-        expect_input(id.is_number_integer(),
-                     concat(where, ": ids has ", id.dump(), ", which is no token id"));
+        const bool fits = id.is_number_unsigned() && std::in_range<int64_t>(id.get<uint64_t>());
+        expect_input(fits, concat(where, ": ids has ", id.dump(), ", which is no token id"));
         prompt.ids.push_back(id.get<int64_t>());
       }
     } else if (key == "seed" && value.is_number_unsigned()) {

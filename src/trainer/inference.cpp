@@ -9,6 +9,7 @@
 #include "config/load.h"
 #include "core/check.h"
 #include "export/folder.h"
+#include "export/foreign_tokenizer.h"
 
 namespace transxssm {
 namespace fs = std::filesystem;
@@ -83,7 +84,7 @@ void InferenceModel::bind(int64_t max_positions) {
 }
 
 fs::path find_tokenizer(const fs::path& path, const std::string& given) {
-  if (!given.empty()) return given;
+  if (!given.empty()) return fs::is_directory(given) ? fs::path(given) / kSentencePieceName : fs::path(given);
   if (is_exported_folder(path)) {
     expect_input(fs::exists(path / kSentencePieceName),
                  concat(path.string(), " has no ", kSentencePieceName,
@@ -91,13 +92,26 @@ fs::path find_tokenizer(const fs::path& path, const std::string& given) {
     return path / kSentencePieceName;
   }
   const auto step_folder = resolve_checkpoint(path);
-  auto copy = step_folder.parent_path().parent_path() / kRunTokenizerName;
-  if (fs::exists(copy)) return copy;
+  const auto run = step_folder.parent_path().parent_path();
+  for (auto copy : {run / kRunTokenizerName, run / kRunForeignTokenizerName / kSentencePieceName})
+    if (fs::exists(copy)) return copy;
   const auto config = config_from_json(CheckpointReader(step_folder).manifest().run.at("config"));
   expect_input(!config.data.tokenizer.empty(),
                concat("the run of ", step_folder.string(),
                       " was trained without a tokenizer: name one with --tokenizer"));
   return config.data.tokenizer;
+}
+
+std::optional<fs::path> find_foreign_tokenizer(const fs::path& path, const std::string& given) {
+  if (!given.empty()) {
+    const bool own = !fs::is_directory(given) ||
+                     (fs::exists(fs::path(given) / kSentencePieceName) && !holds_foreign_tokenizer(given));
+    return own ? std::nullopt : std::optional<fs::path>(given);
+  }
+  const fs::path folder = is_exported_folder(path) ? path
+                                                   : resolve_checkpoint(path).parent_path().parent_path() /
+                                                         kRunForeignTokenizerName;
+  return holds_foreign_tokenizer(folder) ? std::optional(folder) : std::nullopt;
 }
 
 void check_tokenizer(const Tokenizer& tokenizer, const InferenceModel& model) {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "config/run_config.h"
@@ -13,8 +14,9 @@
 
 namespace transxssm {
 
-// The copy of the tokenizer in a run folder.
+// The copy of the tokenizer in a run folder: a SentencePiece model, or a folder with somebody else's files.
 inline constexpr const char* kRunTokenizerName = "tokenizer.model";
+inline constexpr const char* kRunForeignTokenizerName = "tokenizer";
 
 struct InferenceModel {
   RunConfig config;
@@ -40,9 +42,14 @@ InferenceModel load_for_inference(const std::filesystem::path& path, Device devi
 void load_weights(const std::filesystem::path& step_or_exported, const ModelConfig& model,
                   FlatParameters& parameters);
 
-// The SentencePiece model that belongs to `path`: `given` if not empty, else the copy in the run folder or
-// exported folder, else the configured path.
+// The SentencePiece model that belongs to `path`: `given`, or the one in the folder `given`, if not empty;
+// else the copy in the run folder or exported folder, else the configured path.
 std::filesystem::path find_tokenizer(const std::filesystem::path& path, const std::string& given);
+
+// The folder with somebody else's tokenizer that belongs to `path`: `given` if it is one without a tokenizer
+// of ours; where nothing is given, the exported folder itself or the copy in the run folder.
+std::optional<std::filesystem::path> find_foreign_tokenizer(const std::filesystem::path& path,
+                                                            const std::string& given);
 
 // Throws InputError when the model was trained with another tokenizer, as far as that can be known: by hash
 // for a run's, by EOS otherwise.

@@ -33,6 +33,29 @@ Setup trained(const Setup& more = [](const fs::path&) {}) {
   };
 }
 
+// A run of the program that succeeds.
+void done(const TinyRun& run, const std::string& arguments) {
+  const Ended ended = run_program(run.folder.path(), words(arguments));
+  INFO(arguments << '\n' << ended.err);
+  REQUIRE(ended.code == 0);
+}
+
+// A small tokenizer of transformers whose EOS has the id `eos`.
+void add_foreign_tokenizer(const fs::path& folder, int eos, int words_more = 10) {
+  fs::create_directories(folder);
+  nlohmann::json vocabulary = {{"<s>", 1}, {"</s>", eos}, {"<pad>", 3}};
+  for (int i = 0; i < words_more; ++i) vocabulary[concat("w", i)] = 4 + i;
+  write(folder / "tokenizer.json", nlohmann::json{{"model", {{"vocab", vocabulary}}}}.dump());
+  write(folder / "tokenizer_config.json",
+        R"({"tokenizer_class": "GPT2Tokenizer", "bos_token": {"content": "<s>"}, "eos_token": "</s>"})");
+  write(folder / "special_tokens_map.json", R"({"eos_token": "w1", "pad_token": "<pad>"})");
+  write(folder / "merges.txt", "#version: 0.2\n");
+}
+
+Setup trained_with_foreign(int eos, int words_more = 10) {
+  return trained([=](const fs::path& folder) { add_foreign_tokenizer(folder / "foreign", eos, words_more); });
+}
+
 const std::string kExport = "export --checkpoint run --to out ";
 
 }  // namespace
@@ -54,8 +77,16 @@ TEST_CASE("export: bad command lines and places") {
       {"missing tokenizer", kExport + "--tokenizer no.model", {"no.model"}, trained()},
       {"no tokenizer files",
        kExport + "--tokenizer run",
-       {"--tokenizer run: has no tokenizer.json"},
+       {"run: has no tokenizer.json or tokenizer_config.json"},
        trained()},
+      {"another EOS",
+       kExport + "--tokenizer foreign",
+       {"foreign: the tokenizer's EOS is 5, the model's 2"},
+       trained_with_foreign(5)},
+      {"somebody else's larger tokenizer",
+       kExport + "--tokenizer foreign",
+       {"foreign: the token \"w57\" has the id 61, the model only 61 embeddings"},
+       trained_with_foreign(2, 58)},
       {"larger tokenizer",
        kExport + "--tokenizer tok.model",
        {"the tokenizer has 400 pieces, the model only 61"},
@@ -136,33 +167,69 @@ TEST_CASE("export: a run without a tokenizer, its step, its export") {
   REQUIRE(
       run_program(run.folder.path(), words("export --dtype fp32 --checkpoint made/from-3 --to again")).code ==
       0);
-  REQUIRE(contents(run.folder / "again") == contents(run.folder / "made/from-3"));
+  REQUIRE(changes(contents(run.folder / "again"), contents(run.folder / "made/from-3"), {}) == Words{});
 }
 
 TEST_CASE("import: the folder's export has the same bytes, and training starts from either") {
   const TinyRun run;
   train_without_tokenizer(run);
-  const auto done = [&](const std::string& arguments) {
-    const Ended ended = run_program(run.folder.path(), words(arguments));
-    INFO(arguments << '\n' << ended.err);
-    REQUIRE(ended.code == 0);
-  };
-  done("export --checkpoint run --to hf --dtype fp32");
-  done("import --from hf --to imported");
-  done("export --checkpoint imported --to hf2 --dtype fp32");
-  REQUIRE(contents(run.folder / "hf2") == contents(run.folder / "hf"));
-
+  for (const std::string dtype : {"bf16", "fp16", "fp32"}) {
+    CAPTURE(dtype);
+    done(run, "export --checkpoint run --to hf-" + dtype + " --dtype " + dtype);
+    done(run, "import --from hf-" + dtype + " --to imported-" + dtype);
+    done(run, "export --checkpoint imported-" + dtype + " --to again-" + dtype + " --dtype " + dtype);
+    REQUIRE(changes(contents(run.folder / ("again-" + dtype)), contents(run.folder / ("hf-" + dtype)), {}) ==
+            Words{});
+  }
   const std::string start = train("--set train.max_steps=1 --set train.run_dir=");
   const auto first_loss = [&](const std::string& name) {
     return metric_rows((run.folder / name).string()).front().at("loss").get<double>();
   };
-  done(start + "from-run --init-from run");
-  done(start + "from-import --init-from imported");
-  done(start + "from-folder --init-from hf");
-  done(start + "from-resume --resume hf");
+  done(run, start + "from-run --init-from run");
+  done(run, start + "from-import --init-from imported-fp32");
+  done(run, start + "from-folder --init-from hf-fp32");
+  done(run, start + "from-resume --resume hf-fp32");
   REQUIRE(first_loss("from-import") == first_loss("from-folder"));
   REQUIRE(first_loss("from-resume") == first_loss("from-folder"));
   REQUIRE(std::abs(first_loss("from-run") - first_loss("from-folder")) < 1e-5);
+}
+
+TEST_CASE("export and import: somebody else's tokenizer goes with the model") {
+  const TinyRun run;
+  train_without_tokenizer(run);
+  add_foreign_tokenizer(run.folder / "foreign", 2);
+  done(run, "export --checkpoint run --to hf --tokenizer foreign");
+  for (const char* name : {"config.json", "generation_config.json"}) {
+    CAPTURE(name);
+    const auto config = nlohmann::json::parse(read_file(run.folder / "hf" / name));
+    REQUIRE(config["bos_token_id"] == 1);
+    REQUIRE(config["eos_token_id"] == 2);
+    REQUIRE(config["pad_token_id"] == 3);
+  }
+  done(run, "import --from hf --to imported");
+  REQUIRE(fs::exists(run.folder / "imported/tokenizer/merges.txt"));
+  done(run, "export --checkpoint imported --to again");
+  REQUIRE(changes(contents(run.folder / "again"), contents(run.folder / "hf"), {}) == Words{});
+  done(run, "export --checkpoint hf --to third");
+  REQUIRE(changes(contents(run.folder / "third"), contents(run.folder / "hf"), {}) == Words{});
+}
+
+TEST_CASE("export: a folder with our tokenizer, or only its SentencePiece model, gives our class") {
+  const TinyRun run;
+  RunConfig config = run.config();
+  config.model.vocab_size = 400;
+  config.train.run_dir = "run";
+  write(run.folder / "run.yaml", to_yaml(config));
+  add_tokenizer(run.folder.path());
+  train_run(run.folder.path());
+  done(run, "export --checkpoint run --to hf --tokenizer tok.model");
+  fs::create_directory(run.folder / "alone");
+  fs::copy_file(run.folder / "tok.model", run.folder / "alone/tokenizer.model");
+  for (const std::string from : {"hf", "alone"}) {
+    CAPTURE(from);
+    done(run, "export --checkpoint run --to by-" + from + " --tokenizer " + from);
+    REQUIRE(changes(contents(run.folder / ("by-" + from)), contents(run.folder / "hf"), {}) == Words{});
+  }
 }
 
 TEST_CASE("import: bad input") {

@@ -154,6 +154,7 @@ TEST_CASE("generate: bad prompts get one clear error") {
   write(folder / "both.jsonl", "{\"prompt\": \"one\", \"ids\": [1]}\n");
   write(folder / "blank.jsonl", "{\"prompt\": \"\"}\n");
   write(folder / "ids.jsonl", "{\"ids\": [1, 400]}\n");
+  write(folder / "huge.jsonl", "{\"ids\": [1, 18446744073709551615]}\n");
   write(folder / "latin1.txt", "caf\xE9\n");
   const std::vector<Bad> cases{
       {{"--prompt", ""}, {"--prompt is empty"}},
@@ -170,6 +171,7 @@ TEST_CASE("generate: bad prompts get one clear error") {
       {{"--prompts=both.jsonl"}, {"both.jsonl:1", "one of prompt and ids"}},
       {{"--prompts=blank.jsonl"}, {"blank.jsonl:1", "empty"}},
       {{"--prompts=ids.jsonl"}, {"ids.jsonl:1", "400"}},
+      {{"--prompts=huge.jsonl"}, {"huge.jsonl:1", "ids has 18446744073709551615, which is no token id"}},
       {{"--prompts=latin1.txt"}, {"latin1.txt:1", "UTF-8"}},
       {{"--prompt-ids=1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1"}, {"24 tokens", "--max-context"}},
       {{"--stop", ""}, {"--stop is empty"}},

@@ -27,7 +27,11 @@ sys.dont_write_bytecode = True
 import torch  # noqa: E402
 from check_export import check_folder  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
-from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast  # noqa: E402
+from transformers.modeling_outputs import BaseModelOutputWithPast  # noqa: E402
+
+CACHE = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
 
 COMMON = [
     "model.vocab_size=640", "model.hidden_size=64", "model.num_layers=4", "model.init_std=0.15",
@@ -199,6 +203,15 @@ def check_mutations():
             "transxssm", edit=("mixers_transxssm.py", "cache.layers[self.layer] = held", "pass")
         ),
     }
+    in_tokenizer_config = {
+        "no BOS": ('"add_bos_token": true', '"add_bos_token": false'),
+        "another BOS": ('"bos_token": "<s>"', '"bos_token": "</s>"'),
+        "padding on the right": ('"padding_side": "left"', '"padding_side": "right"'),
+        "a space before the text": ('"dummy_prefix": false', '"dummy_prefix": true'),
+        "text converted as the library does": ('"exact": true', '"exact": false'),
+    }
+    for what, (before, after) in in_tokenizer_config.items():
+        cases[what] = mutate_later("transxssm", edit=("tokenizer_config.json", before, after))
     for what, make in cases.items():
         expect(quiet(make()) > 0, f"noticed: {what}")
 
@@ -235,6 +248,77 @@ def check_tokenizer():
     tokenizer.save_pretrained(WORK / "again")
     again = AutoTokenizer.from_pretrained(WORK / "again", trust_remote_code=True)
     expect(again("<s> \u2581\0 é")["input_ids"] == tokenizer("<s> \u2581\0 é")["input_ids"], "saved and loaded again")
+    padding = tokenizer.convert_ids_to_tokens([620, 639])
+    expect(padding == ["", ""] and tokenizer.convert_tokens_to_string(padding) == "", "ids past the pieces are nothing")
+
+
+def raises(call, says):
+    try:
+        call()
+    except ValueError as error:
+        return says in str(error)
+    return False
+
+
+def check_calls():
+    """What transformers' own tools ask of a model: it is done, or refused with the reason."""
+    model = AutoModelForCausalLM.from_pretrained(WORK / "everything-hf", trust_remote_code=True).eval()
+    ids = torch.arange(3, 40)[None]
+    embeddings = model.get_input_embeddings()(ids).detach()
+
+    def generate(**named):
+        return model.generate(max_new_tokens=9, do_sample=False, pad_token_id=0, **named)
+
+    with torch.no_grad():
+        out = model(ids, output_hidden_states=True)
+        expect(len(out.hidden_states) == 5, "hidden states of every layer")
+        expect(torch.equal(model(ids, return_dict=False)[0], out.logits), "return_dict=False gives a tuple")
+        expect(torch.equal(model(inputs_embeds=embeddings).logits, out.logits), "inputs_embeds")
+        long = generate(input_ids=ids)
+        expect(torch.equal(generate(inputs_embeds=embeddings), long[:, 37:]), "generate from inputs_embeds")
+        cache = {CACHE: getattr(model(long[:, :40], use_cache=True), CACHE)}
+        expect(torch.equal(generate(input_ids=long[:, :45], **cache), generate(input_ids=long[:, :45])), "generate from a cache")
+        mean, total = model(ids, labels=ids).loss, model(ids, labels=ids, num_items_in_batch=72).loss
+        expect(torch.allclose(mean, 2 * total), "loss by the labels of all micro-batches")
+    expect(raises(lambda: model(ids, output_attentions=True), "output_attentions"), "refused: output_attentions")
+    expect(raises(lambda: model(), "input_ids and inputs_embeds"), "refused: no input")
+    expect(raises(lambda: generate(input_ids=ids, prompt_lookup_num_tokens=3), "stateful"), "refused: prompt lookup")
+
+
+def make_foreign_tokenizer(folder):
+    """A tokenizer of the tokenizers package, in a folder as one of a whole model."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+    special = ["<unk>", "<s>", "</s>", "<pad>"]
+    tokenizer.train_from_iterator(texts()[:500], trainers.BpeTrainer(vocab_size=500, special_tokens=special))
+    named = dict(zip(("unk_token", "bos_token", "eos_token", "pad_token"), special))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named).save_pretrained(folder)
+    for name in ("extra_of_its_class.dat", "model.safetensors", "config.json", "modeling_other.py", "README.md", ".hidden"):
+        (folder / name).write_text("{}")
+
+
+def check_foreign_tokenizer():
+    print("== somebody else's tokenizer", flush=True)
+    foreign = WORK / "foreign"
+    make_foreign_tokenizer(foreign)
+    wanted = AutoTokenizer.from_pretrained(foreign)
+    for name in ("transxssm", "llama"):
+        folder = export(name, name + "-foreign", "--dtype", "fp32", "--tokenizer", foreign)
+        got = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+        text = "A <s> river\n\u2581 é"
+        expect(got(text)["input_ids"] == wanted(text)["input_ids"], f"{name}: its ids")
+        expect(check_folder(folder) == 0, f"{name}: check_export")
+        for file in ("config.json", "generation_config.json"):
+            ids = json.loads((folder / file).read_text())
+            expect([ids[key + "_token_id"] for key in ("bos", "eos", "pad")] == [1, 2, 3], f"{name}: special ids in {file}")
+        for kept in ("tokenizer.json", "tokenizer_config.json", "extra_of_its_class.dat"):
+            expect((folder / kept).read_bytes() == (foreign / kept).read_bytes(), f"{name}: {kept} unchanged")
+        for left in ("modeling_other.py", "README.md", ".hidden"):
+            expect(not (folder / left).exists(), f"{name}: without {left}")
+        run("import", "--from", folder, "--to", name + "-imported")
+        again = export(name + "-imported", name + "-again", "--dtype", "fp32")
+        held = {file.name: file.read_bytes() for file in folder.iterdir()}
+        expect({file.name: file.read_bytes() for file in again.iterdir()} == held, f"{name}: imported and exported again, the same bytes")
 
 
 def main():
@@ -245,6 +329,8 @@ def main():
     check_sixteen_bit_loading()
     check_mutations()
     check_tokenizer()
+    check_foreign_tokenizer()
+    check_calls()
     print(f"{len(failures)} failures", *failures, sep="\n")
     return 1 if failures else 0
 

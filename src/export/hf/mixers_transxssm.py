@@ -18,6 +18,7 @@ class TransXSSMCache:
     """
 
     is_compileable = False
+    is_linear = (True,)  # generate() leaves it to the model to find what is new in its input
 
     def __init__(self):
         self.segments = None

@@ -11,6 +11,7 @@ from torch import nn
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import can_return_tuple
 
 from .configuration_transxssm import TransXSSMConfig
 from .mixers_transxssm import CausalConv1d, RMSNorm, SelfAttention, StateSpace, Tokens, TransXSSMCache, rotary_table
@@ -77,6 +78,8 @@ class TransXSSMPreTrainedModel(PreTrainedModel):
     config_class = TransXSSMConfig
     base_model_prefix = "model"
     _no_split_modules = ["DecoderLayer"]
+    _is_stateful = True  # the state of a scan can't be cut back to fewer tokens, as assisted generation would
+
     def post_init(self):
         parts = {part for name, _ in self.named_parameters() for part in name.split(".")}
         kept = [name for name in FULL_PRECISION if name in parts]  # older versions refuse names that are not there
@@ -144,10 +147,15 @@ class TransXSSMModel(TransXSSMPreTrainedModel):
             cache.segments = segments
         return Tokens(position_ids, valid, segments, first.clamp(min=0))
 
+    @can_return_tuple
     def forward(
         self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None, cache=None,
-        inputs_embeds=None, use_cache=None, output_hidden_states=None, **kwargs,
+        inputs_embeds=None, use_cache=None, output_hidden_states=None, output_attentions=None, **kwargs,
     ):  # fmt: skip
+        if self.config.output_attentions if output_attentions is None else output_attentions:
+            raise ValueError("output_attentions: TransXSSM computes no matrix of attention weights to return")
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give one of input_ids and inputs_embeds")
         x = self.word_embed(input_ids) if inputs_embeds is None else inputs_embeds
         cache = past_key_values if cache is None else cache
         if cache is None and (self.config.use_cache and not self.training if use_cache is None else use_cache):
@@ -158,6 +166,8 @@ class TransXSSMModel(TransXSSMPreTrainedModel):
             "attn": rotary_table(config, config.head_dim, tokens.positions) if config.attn_rope else None,
             "ssd": rotary_table(config, config.ssd_state_size, tokens.positions) if config.ssd_rope else None,
         }
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         seen = ()
         for layer in self.layers:
             seen += (x,) if output_hidden_states else ()
@@ -193,22 +203,24 @@ class TransXSSMForCausalLM(TransXSSMPreTrainedModel, GenerationMixin):
         self.lm_head = value
 
     def prepare_inputs_for_generation(
-        self, input_ids, attention_mask=None, past_key_values=None, cache=None, use_cache=None, **kwargs
+        self, input_ids, attention_mask=None, past_key_values=None, cache=None, use_cache=None, inputs_embeds=None, **kwargs
     ):
         cache = past_key_values if cache is None else cache
         done = 0 if cache is None else cache.get_seq_length()
-        return {
-            "input_ids": input_ids[:, done:], "attention_mask": attention_mask, CACHE: cache, "use_cache": use_cache,
-            "logits_to_keep": 1,
-        }  # fmt: skip
+        if inputs_embeds is None:  # the mask covers what the cache holds, the ids not always
+            new = (input_ids if attention_mask is None else attention_mask).shape[1] - done
+            inputs = {"input_ids": input_ids[:, -new:]}
+        else:  # they are the whole prompt
+            inputs = {"input_ids": input_ids[:, -1:]} if done else {"inputs_embeds": inputs_embeds}
+        return inputs | {"attention_mask": attention_mask, CACHE: cache, "use_cache": use_cache, "logits_to_keep": 1}
 
-    def forward(self, input_ids=None, labels=None, logits_to_keep=0, **kwargs):
-        kwargs.pop("return_dict", None)
-        out = self.model(input_ids, **kwargs)
+    @can_return_tuple
+    def forward(self, input_ids=None, labels=None, logits_to_keep=0, num_items_in_batch=None, **kwargs):
+        out = self.model(input_ids, return_dict=True, **kwargs)
         logits = self.lm_head(out.last_hidden_state[:, -logits_to_keep:])
         loss = None
-        if labels is not None:
-            loss = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten())
+        if labels is not None:  # by the sum over all micro-batches where the trainer counts their labels
+            loss = self.loss_function(logits, labels, self.config.vocab_size, num_items_in_batch=num_items_in_batch)
         cache = {CACHE: getattr(out, CACHE)}
         return CausalLMOutputWithPast(loss=loss, logits=logits, hidden_states=out.hidden_states, **cache)
 

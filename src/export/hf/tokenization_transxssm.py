@@ -91,13 +91,14 @@ class TransXSSMTokenizer(PreTrainedTokenizer):
         return self.pieces.piece_to_id(token)
 
     def _convert_id_to_token(self, index):
-        return self.pieces.id_to_piece(index)
+        # Ids past the pieces are padding of the embedding and stand for nothing.
+        return self.pieces.id_to_piece(index) if index < self.vocab_size else ""
 
     def convert_tokens_to_string(self, tokens):
         """The text of pieces; control tokens stand for themselves."""
         out = bytearray()
         at_start = self.dummy_prefix or not self.exact
-        for token in tokens:
+        for token in filter(None, tokens):
             index = self.pieces.piece_to_id(token)
             if self.pieces.is_byte(index):
                 piece = bytes([int(token[3:5], 16)])
@@ -114,8 +115,7 @@ class TransXSSMTokenizer(PreTrainedTokenizer):
     def _decode(self, token_ids, skip_special_tokens=False, **kwargs):
         ids = [token_ids] if isinstance(token_ids, int) else [int(i) for i in token_ids]
         kept = [i for i in ids if not (skip_special_tokens and i in self.all_special_ids)]
-        # Ids past the pieces are padding of the embedding and stand for nothing.
-        return self.convert_tokens_to_string([self.pieces.id_to_piece(i) for i in kept if i < self.vocab_size])
+        return self.convert_tokens_to_string([self._convert_id_to_token(i) for i in kept])
 
     def build_inputs_with_special_tokens(self, token_ids_0, token_ids_1=None):
         before = [self.bos_token_id] if self.add_bos_token and self.bos_token_id is not None else []
