@@ -5,7 +5,9 @@
 #include "checkpoint/manifest.h"
 #include "core/atomic_file.h"
 #include "core/check.h"
+#include "core/hash.h"
 #include "export/hf_files.h"
+#include "export/json_file.h"
 #include "export/names.h"
 
 namespace transxssm {
@@ -22,19 +24,18 @@ bool is_exported_folder(const fs::path& path) {
 
 ExportedConfig read_exported_config(const fs::path& folder) {
   const fs::path file = folder / kConfig;
-  const auto tree = nlohmann::json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
-  expect_input(!tree.is_discarded(), concat(file.string(), ": is not JSON"));
-  return read_hf_config(tree, file.string());
+  return read_hf_config(read_json(file), file.string());
 }
 
 std::string exported_tokenizer_hash(const fs::path& folder) {
-  const fs::path file = folder / kParityName;
-  const fs::path model = folder / kSentencePieceName;
-  if (!fs::exists(file)) return fs::exists(model) ? Tokenizer(model).hash() : "";
-  const auto report = nlohmann::json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
-  expect_input(report.is_object(), file.string() + " is not JSON");
-  const auto hash = report.find("tokenizer_hash");
-  return hash != report.end() && hash->is_string() ? hash->get<std::string>() : "";
+  const fs::path file = folder / kParityName, model = folder / kSentencePieceName;
+  if (fs::exists(file)) {
+    const auto report = read_json(file);
+    expect_input(report.is_object(), file.string() + ": is no JSON object");
+    const auto hash = report.find("tokenizer_hash");
+    if (hash != report.end() && hash->is_string() && *hash != "") return hash->get<std::string>();
+  }
+  return fs::exists(model) ? hash_file(model) : "";
 }
 
 void write_config_files(const fs::path& folder, const ModelConfig& config, const ExportDetails& details,
