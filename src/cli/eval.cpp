@@ -22,6 +22,8 @@
 #include "core/counted.h"
 #include "core/logging.h"
 #include "eval/question.h"
+#include "eval/scoring.h"
+#include "parallel/mesh.h"
 #include "trainer/inference.h"
 #include "trainer/paths.h"
 #include "trainer/perplexity.h"
@@ -120,13 +122,22 @@ ordered_json answer_questions(const Session& session, const std::string& file, c
   const TaskSet set = make_task_set(fs::path(file).stem().string(), read_questions(file, format, limit),
                                     *session.tokenizer, session.max_length);
   size_t scored = 0;
-  const Progress progress(file, "continuations", set.texts.size());
-  const auto metrics = evaluate_task(*session.loaded.model, set, session.batch_tokens, [&](size_t count) {
-    progress.show(scored += count);
-    return true;
-  });
-  ordered_json out{{"name", set.name}, {"kind", task}, {"file", file}, {"questions", set.questions.size()}};
-  for (const Metric& metric : *metrics) {
+  const Progress progress(file, "texts", set.texts.size());
+  const auto result =
+      evaluate_task(*session.loaded.model, set, session.batch_tokens, Mesh::single(), [&](size_t count) {
+        progress.show(scored += count);
+        return true;
+      });
+  if (result->not_finite)
+    throw InputError(concat(set.questions[*result->not_finite].where, ": ", kNotFinite));
+  size_t tokens = 0;
+  for (const ScoredText& text : set.texts) tokens += text.tokens.size() - 1;
+  ordered_json out{{"name", set.name},
+                   {"kind", task},
+                   {"file", file},
+                   {"questions", set.questions.size()},
+                   {"tokens", tokens}};
+  for (const Metric& metric : result->metrics) {
     out[metric.name] = number(metric.value);
     out[metric.name + "_stderr"] = number(metric.stderr_of_value);
   }

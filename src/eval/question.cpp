@@ -1,5 +1,6 @@
 #include "eval/question.h"
 
+#include <algorithm>
 #include <fstream>
 #include <optional>
 
@@ -82,17 +83,34 @@ Question with_choices(const Line& line, std::string context, const std::vector<s
   return question;
 }
 
-Question from_request(const Line& line) {
+// What all continuations of a line start with: what the line says, or a space, or nothing.
+std::string delimiter_of(const Line& line, const std::vector<std::string>& continuations) {
+  const auto all_start_with = [&](const std::string& delimiter) {
+    return std::all_of(continuations.begin(), continuations.end(),
+                       [&](const std::string& text) { return text.starts_with(delimiter); });
+  };
+  if (!line.has("delimiter")) return all_start_with(" ") ? " " : "";
+  const std::string delimiter = line.text("delimiter");
+  expect_input(all_start_with(delimiter), concat(line.where(), ": a continuation does not start with ",
+                                                 Json(delimiter).dump(), ", the line's delimiter"));
+  return delimiter;
+}
+
+// `of_file`: the delimiter of the lines before, none at the first. acc_norm leaves it out of lengths, so that
+// one file has one; where there is a single continuation no length counts.
+Question from_request(const Line& line, std::optional<std::string>& of_file) {
   for (const auto& [key, value] : line.tree().items())
     expect_input(key == "context" || key == "continuations" || key == "label" || key == "delimiter",
                  concat(line.where(), ": unknown key \"", key,
                         "\"; a line has context, continuations, label and, if wanted, delimiter"));
-  const std::string delimiter = line.has("delimiter") ? line.text("delimiter") : " ";
   std::vector<std::string> choices = line.texts("continuations");
   const int64_t label = line.label(line.field(line.tree(), "label"), choices.size());
-  bool delimited = true;
-  for (const std::string& choice : choices) delimited = delimited && choice.starts_with(delimiter);
-  if (!delimited) return with_choices(line, line.text("context"), choices, label, "");
+  const std::string delimiter = delimiter_of(line, choices);
+  if (!of_file) of_file = delimiter;
+  expect_input(choices.size() == 1 || delimiter == *of_file,
+               concat(line.where(), ": continuations start with the delimiter ", Json(delimiter).dump(),
+                      ", those of the lines before with ", Json(*of_file).dump(),
+                      "; say which on every line, as in \"delimiter\": \"\""));
   for (std::string& choice : choices) choice.erase(0, delimiter.size());
   return with_choices(line, line.text("context"), choices, label, delimiter);
 }
@@ -204,12 +222,13 @@ void for_each_line(const fs::path& file, Visit&& visit) {
 
 std::vector<Question> read_questions(const fs::path& file, QuestionFormat format, int64_t limit) {
   std::vector<Question> questions;
+  std::optional<std::string> delimiter;  // of requests
   const auto labels = format == QuestionFormat::piqa ? piqa_labels(file) : std::nullopt;
   for_each_line(file, [&](const std::string& text, const std::string& where) {
     const Line line(text, where);
     switch (format) {
       case QuestionFormat::requests:
-        questions.push_back(from_request(line));
+        questions.push_back(from_request(line, delimiter));
         break;
       case QuestionFormat::hellaswag:
         questions.push_back(from_hellaswag(line));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "core/check.h"
@@ -15,28 +16,41 @@ int64_t argmax(const std::vector<double>& values) {
   return std::max_element(values.begin(), values.end()) - values.begin();
 }
 
-}  // namespace
+double hit(bool right, const std::vector<double>& log_likelihoods) {
+  const bool known = std::all_of(log_likelihoods.begin(), log_likelihoods.end(),
+                                 [](double value) { return std::isfinite(value); });
+  return known ? right : std::numeric_limits<double>::quiet_NaN();
+}
 
-ScoredText encode_pair(const Tokenizer& tokenizer, const std::string& context,
-                       const std::string& continuation, int64_t max_length, const std::string& where) {
-  const size_t kept = rstripped_size(context);
-  ScoredText out{{tokenizer.bos_id()}, 0};
-  try {
-    tokenizer.encode(context + continuation, out.tokens);
-    out.scored_from = 1 + static_cast<int64_t>(tokenizer.encode(context.substr(0, kept)).size());
-  } catch (const InputError& error) {
-    throw InputError(concat(where, ": ", error.what()));
-  }
-  const auto total = static_cast<int64_t>(out.tokens.size());
-  expect_input(out.scored_from < total, concat(where, ": a continuation adds no token to its context"));
-  expect_input(total - out.scored_from <= max_length,
-               concat(where, ": a continuation has ", total - out.scored_from,
+void cut(ScoredText& text, int64_t max_length, const std::string& where) {
+  const auto total = static_cast<int64_t>(text.tokens.size());
+  expect_input(text.scored_from < total, concat(where, ": a continuation adds no token to its context"));
+  expect_input(total - text.scored_from <= max_length,
+               concat(where, ": a continuation has ", total - text.scored_from,
                       " tokens, more than the longest text of ", max_length,
                       " (--max-length of eval, train.seq_len of a training run)"));
   const int64_t left_out = std::max<int64_t>(0, total - (max_length + 1));
-  out.tokens.erase(out.tokens.begin(), out.tokens.begin() + left_out);
-  out.scored_from -= left_out;
-  return out;
+  text.tokens.erase(text.tokens.begin(), text.tokens.begin() + left_out);
+  text.scored_from -= left_out;
+}
+
+}  // namespace
+
+std::vector<ScoredText> encode_question(const Tokenizer& tokenizer, const Question& question,
+                                        int64_t max_length) {
+  std::vector<ScoredText> texts;
+  try {
+    const size_t kept = rstripped_size(question.context);
+    const auto from = 1 + static_cast<int64_t>(tokenizer.encode(question.context.substr(0, kept)).size());
+    for (const std::string& continuation : question.continuations) {
+      texts.push_back({{tokenizer.bos_id()}, from});
+      tokenizer.encode(question.context + continuation, texts.back().tokens);
+    }
+  } catch (const InputError& error) {
+    throw InputError(concat(question.where, ": ", error.what()));
+  }
+  for (ScoredText& text : texts) cut(text, max_length, question.where);
+  return texts;
 }
 
 Metric mean_metric(const std::string& name, const std::vector<double>& values) {
@@ -49,13 +63,22 @@ Metric mean_metric(const std::string& name, const std::vector<double>& values) {
   return out;
 }
 
+std::optional<size_t> first_not_finite(const std::vector<Question>& questions,
+                                       const std::vector<ContinuationScore>& scores) {
+  size_t next = 0;
+  for (size_t q = 0; q < questions.size(); ++q)
+    for (size_t i = 0; i < questions[q].continuations.size(); ++i)
+      if (!std::isfinite(scores[next++].log_likelihood)) return q;
+  return std::nullopt;
+}
+
 std::vector<Metric> task_metrics(const std::vector<Question>& questions,
                                  const std::vector<ContinuationScore>& scores) {
   std::vector<double> acc, acc_norm, acc_bytes, log_likelihoods;
   size_t next = 0;
   for (const Question& question : questions) {
     if (question.continuations.size() == 1) {
-      acc.push_back(scores[next].greedy);
+      acc.push_back(hit(scores[next].greedy, {scores[next].log_likelihood}));
       log_likelihoods.push_back(scores[next++].log_likelihood);
       continue;
     }
@@ -65,9 +88,9 @@ std::vector<Metric> task_metrics(const std::vector<Question>& questions,
       by_character.push_back(plain.back() / question.characters[i]);
       by_byte.push_back(plain.back() / question.bytes[i]);
     }
-    acc.push_back(argmax(plain) == question.label);
-    acc_norm.push_back(argmax(by_character) == question.label);
-    acc_bytes.push_back(argmax(by_byte) == question.label);
+    acc.push_back(hit(argmax(plain) == question.label, plain));
+    acc_norm.push_back(hit(argmax(by_character) == question.label, plain));
+    acc_bytes.push_back(hit(argmax(by_byte) == question.label, plain));
   }
   if (log_likelihoods.empty())
     return {mean_metric("acc", acc), mean_metric("acc_norm", acc_norm), mean_metric("acc_bytes", acc_bytes)};

@@ -34,6 +34,7 @@ class Measure {
     for (int64_t begin = 0; begin + 1 < length; begin += options_.max_length) {
       const int64_t end = std::min(begin + options_.max_length + 1, length);
       windows_.push_back({{document.begin() + begin, document.begin() + end}, 1});
+      places_.push_back(where);
       gathered_ += end - begin;
     }
     if (gathered_ >= kGatheredTokens) score();
@@ -62,7 +63,7 @@ class Measure {
     return out_.positions[bucket];
   }
 
-  void add_window(const ScoredText& window, std::span<const float> losses) {
+  void add_window(const ScoredText& window, const std::string& where, std::span<const float> losses) {
     double nats = 0;
     for (size_t i = 0; i < losses.size(); ++i) {
       const auto id = static_cast<size_t>(window.tokens[i + 1]);
@@ -72,6 +73,7 @@ class Measure {
       ++at.tokens;
       nats += static_cast<double>(losses[i]);
     }
+    expect_input(std::isfinite(nats), concat(where, ": ", kNotFinite));
     const auto tokens = static_cast<double>(losses.size());
     out_.nats += nats;
     out_.tokens += static_cast<int64_t>(losses.size());
@@ -83,15 +85,16 @@ class Measure {
 
   void score() {
     score_texts(
-        model_, windows_, options_.batch_tokens,
+        model_, windows_, options_.batch_tokens, Mesh::single(),
         [&](size_t index, std::span<const float> losses, std::span<const char>) {
-          add_window(windows_[index], losses);
+          add_window(windows_[index], places_[index], losses);
         },
         [&](size_t) {
           done_(out_.tokens);
           return true;
         });
     windows_.clear();
+    places_.clear();
     gathered_ = 0;
   }
 
@@ -100,6 +103,7 @@ class Measure {
   PerplexityOptions options_;
   const TokensDone& done_;
   std::vector<ScoredText> windows_;
+  std::vector<std::string> places_;  // of their documents, for messages
   int64_t gathered_ = 0;
   double nats_nats_ = 0, nats_tokens_ = 0, tokens_tokens_ = 0;  // sums over windows
   Perplexity out_;

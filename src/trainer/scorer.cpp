@@ -9,6 +9,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 
 #include "core/check.h"
@@ -110,6 +111,12 @@ struct QueuedTexts {
   PendingCopy losses, greedy;
 };
 
+// One batch for each rank, as far as there are texts.
+struct Round {
+  size_t texts = 0;  // of all ranks
+  std::optional<QueuedTexts> own;
+};
+
 QueuedTexts queue(const HybridModel& model, const PackedTexts& packed) {
   const DeviceBatch in = to_device(packed.batch, model.device());
   const at::Tensor labels = on_device(packed.labels, model.device());
@@ -130,10 +137,40 @@ void visit_scores(const std::vector<ScoredText>& texts, const QueuedTexts& queue
   }
 }
 
+Round queue_round(const HybridModel& model, const std::vector<ScoredText>& texts, WaitingTexts& waiting,
+                  int64_t batch_tokens, const Mesh& mesh) {
+  // On a GPU each new shape costs the choice of products and plans; a CPU has neither.
+  const bool whole_batches = model.device().is_cuda();
+  Round round;
+  for (int rank = 0; rank < mesh.size() && !waiting.empty(); ++rank) {
+    const PackedTexts packed = pack_texts(texts, waiting, model.max_positions(), batch_tokens, whole_batches);
+    round.texts += packed.placed.size();
+    if (rank == mesh.rank()) round.own = queue(model, packed);
+  }
+  return round;
+}
+
+// Every text was scored by one rank, and has zeros on the others: sums are exact.
+void gather(std::vector<ContinuationScore>& scores, const Mesh& mesh, at::Device device) {
+  if (mesh.size() == 1) return;
+  const auto count = static_cast<int64_t>(scores.size());
+  const at::Tensor host = at::empty({2 * count}, at::kDouble);
+  double* values = host.mutable_data_ptr<double>();
+  for (int64_t i = 0; i < count; ++i) {
+    values[2 * i] = scores[static_cast<size_t>(i)].log_likelihood;
+    values[2 * i + 1] = scores[static_cast<size_t>(i)].greedy;
+  }
+  const at::Tensor sum = host.to(device);
+  mesh.all_reduce(sum);
+  const at::Tensor all = sum.cpu();
+  values = all.mutable_data_ptr<double>();
+  for (int64_t i = 0; i < count; ++i) scores[static_cast<size_t>(i)] = {values[2 * i], values[2 * i + 1] > 0};
+}
+
 }  // namespace
 
 void score_texts(const HybridModel& model, const std::vector<ScoredText>& texts, int64_t batch_tokens,
-                 const VisitScores& visit, const std::function<bool(size_t)>& done) {
+                 const Mesh& mesh, const VisitScores& visit, const std::function<bool(size_t)>& done) {
   const at::NoGradGuard no_grad;
   for (const ScoredText& text : texts) {
     expect(text.scored_from >= 1 && text.scored_from < static_cast<int64_t>(text.tokens.size()),
@@ -142,16 +179,13 @@ void score_texts(const HybridModel& model, const std::vector<ScoredText>& texts,
            concat("a text of ", text.tokens.size(), " tokens for a model of ", model.max_positions()));
   }
   WaitingTexts waiting(texts);
-  // On a GPU each new shape costs the choice of products and plans; a CPU has neither.
-  const bool whole_batches = model.device().is_cuda();
-  std::optional<QueuedTexts> last;  // read when the next batch is queued, so that a GPU has work meanwhile
+  std::optional<Round> last;  // read when the next round is queued, so that a GPU has work meanwhile
   while (last || !waiting.empty()) {
-    std::optional<QueuedTexts> next;
-    if (!waiting.empty())
-      next = queue(model, pack_texts(texts, waiting, model.max_positions(), batch_tokens, whole_batches));
+    std::optional<Round> next;
+    if (!waiting.empty()) next = queue_round(model, texts, waiting, batch_tokens, mesh);
     if (last) {
-      visit_scores(texts, *last, visit);
-      if (!done(last->placed.size())) return;
+      if (last->own) visit_scores(texts, *last->own, visit);
+      if (!done(last->texts)) return;
     }
     last = std::move(next);
   }
@@ -159,17 +193,19 @@ void score_texts(const HybridModel& model, const std::vector<ScoredText>& texts,
 
 std::vector<ContinuationScore> score_continuations(const HybridModel& model,
                                                    const std::vector<ScoredText>& texts, int64_t batch_tokens,
+                                                   const Mesh& mesh,
                                                    const std::function<bool(size_t)>& go_on) {
   std::vector<ContinuationScore> out(texts.size());
   bool stopped = false;
   score_texts(
-      model, texts, batch_tokens,
+      model, texts, batch_tokens, mesh,
       [&](size_t index, std::span<const float> losses, std::span<const char> greedy) {
         for (const float loss : losses) out[index].log_likelihood -= static_cast<double>(loss);
         out[index].greedy = std::all_of(greedy.begin(), greedy.end(), [](char g) { return g != 0; });
       },
       [&](size_t count) { return !(stopped = !go_on(count)); });
-  if (stopped) out.clear();
+  if (stopped) return {};
+  gather(out, mesh, model.device());
   return out;
 }
 

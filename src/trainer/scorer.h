@@ -8,6 +8,7 @@
 
 #include "eval/scoring.h"
 #include "model/hybrid_model.h"
+#include "parallel/mesh.h"
 
 namespace transxssm {
 
@@ -17,14 +18,17 @@ using VisitScores =
 
 // Texts share batches: rows of the same number of tokens, a power of two or all that the model can read at
 // once, that hold as many texts as fit, the longest first, each a document. Neighbours change nothing but
-// rounding. `batch_tokens`: of a batch, or of its only text where that is longer. `visit` is called in any
-// order, `done` after each batch with the number of texts in it; when it returns false, scoring ends.
+// rounding. `batch_tokens`: of a batch, or of its only text where that is longer. The ranks take turns with
+// the batches, which are the same for any number of them. `visit` is called in any order, for the texts of
+// this rank's batches; `done` on all ranks together after each round of batches, with the number of texts in
+// it: when it returns false, scoring ends.
 void score_texts(const HybridModel& model, const std::vector<ScoredText>& texts, int64_t batch_tokens,
-                 const VisitScores& visit, const std::function<bool(size_t)>& done);
+                 const Mesh& mesh, const VisitScores& visit, const std::function<bool(size_t)>& done);
 
-// Of all continuations, in order; empty when `go_on` said no.
+// Of all continuations, in order, equal on all ranks; empty when `go_on` said no.
 std::vector<ContinuationScore> score_continuations(const HybridModel& model,
                                                    const std::vector<ScoredText>& texts, int64_t batch_tokens,
+                                                   const Mesh& mesh,
                                                    const std::function<bool(size_t)>& go_on);
 
 }  // namespace transxssm

@@ -12,13 +12,15 @@
 #include "eval/question.h"
 #include "eval/scoring.h"
 #include "model/hybrid_model.h"
+#include "parallel/mesh.h"
 
 namespace transxssm {
 
 struct TaskSet {
   std::string name;
   std::vector<Question> questions;
-  std::vector<ScoredText> texts;  // of all continuations, question after question
+  std::vector<ScoredText> texts;  // each once: equal ones get one score, whatever shares their batches
+  std::vector<size_t> text_of;    // of all continuations, question after question
 };
 
 TaskSet make_task_set(std::string name, std::vector<Question> questions, const Tokenizer& tokenizer,
@@ -27,10 +29,14 @@ TaskSet make_task_set(std::string name, std::vector<Question> questions, const T
 // Those of data.tasks.
 std::vector<TaskSet> load_task_sets(const DataConfig& config, int64_t max_length);
 
-// After each batch `go_on` is asked, with the number of continuations in it; when it says no, nothing is
-// returned.
-std::optional<std::vector<Metric>> evaluate_task(const HybridModel& model, const TaskSet& set,
-                                                 int64_t batch_tokens,
-                                                 const std::function<bool(size_t)>& go_on);
+struct TaskResult {
+  std::vector<Metric> metrics;
+  std::optional<size_t> not_finite;  // the first question for which the model's logits are not finite
+};
+
+// The ranks share the work, all get the result. After each round of batches `go_on` is asked on all of them,
+// with the number of texts in it; when it says no, nothing is returned.
+std::optional<TaskResult> evaluate_task(const HybridModel& model, const TaskSet& set, int64_t batch_tokens,
+                                        const Mesh& mesh, const std::function<bool(size_t)>& go_on);
 
 }  // namespace transxssm

@@ -237,10 +237,10 @@ std::optional<std::vector<TaskMetrics>> Trainer::answer_tasks() {
   const int64_t batch_tokens = config_.train.micro_batch_size * config_.train.seq_len;
   std::vector<TaskMetrics> out;
   for (const TaskSet& set : task_sets_) {
-    auto metrics =
-        evaluate_task(learner_.model, set, batch_tokens, [&](size_t) { return !agreed_stop_reason(); });
-    if (!metrics) return std::nullopt;
-    out.push_back({step_, set.name, std::move(*metrics)});
+    auto result = evaluate_task(learner_.model, set, batch_tokens, mesh_,
+                                [&](size_t) { return !agreed_stop_reason(); });
+    if (!result) return std::nullopt;
+    out.push_back({step_, set.name, std::move(result->metrics)});
   }
   return out;
 }

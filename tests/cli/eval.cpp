@@ -1,4 +1,6 @@
 // transxssm eval: what it prints, and what it refuses.
+#include <cstring>
+
 #include <nlohmann/json.hpp>
 
 #include "cli/bad_input_case.h"
@@ -69,6 +71,7 @@ TEST_CASE("eval: texts, token shards and tasks in one go, as JSON and as a table
   REQUIRE(results[0]["perplexity"].get<double>() > 1);
   REQUIRE(results[1]["kind"] == "requests");
   REQUIRE(results[1]["questions"] == 2);
+  REQUIRE(results[1]["tokens"].get<int64_t>() > 0);
   REQUIRE(results[1]["acc_norm_stderr"] == 0.0);
   // The shard was made of the text: same tokens, same loss.
   REQUIRE(results[2]["tokens"] == results[3]["tokens"]);
@@ -154,6 +157,32 @@ TEST_CASE("eval: bad questions") {
        {"r.jsonl:1: a continuation has", "longest text of 2", "--max-length"},
        trained("r.jsonl", R"({"context": "a", "continuations": [" zxqj zxqj zxqj"], "label": 0})"
                           "\n")},
+  });
+}
+
+TEST_CASE("eval: a model whose logits overflow is refused with the line") {
+  const auto huge = [](const fs::path& folder) {
+    train_on_text(folder);
+    write(folder / "r.jsonl", kGood);
+    REQUIRE(run_program(folder, words("export --checkpoint run --to hf --dtype fp32")).code == 0);
+    std::string file = read_file(folder / "hf/model.safetensors");
+    uint64_t header = 0;
+    std::memcpy(&header, file.data(), sizeof header);
+    const auto offsets = nlohmann::json::parse(
+        file.substr(sizeof header, header))["model.final_layernorm.weight"]["data_offsets"];
+    const float large = 3e38F;
+    for (size_t at = offsets[0]; at < offsets[1]; at += sizeof large)
+      std::memcpy(file.data() + sizeof header + header + at, &large, sizeof large);
+    write(folder / "hf/model.safetensors", file);
+  };
+  const std::string on_folder = "eval --checkpoint hf --device cpu ";
+  check_all({
+      {"task", on_folder + "--requests r.jsonl", {"r.jsonl:1: the model's logits are not finite"}, huge},
+      {"text", on_folder + "--text text.txt", {"text.txt:1: the model's logits are not finite"}, huge},
+      {"shard",
+       on_folder + "--tokens corpus/train",
+       {": document 0: the model's logits are not finite"},
+       huge},
   });
 }
 

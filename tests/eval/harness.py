@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """`transxssm eval` scores as lm-evaluation-harness does: an exported tiny model, requests with every awkward case, and a
-few-shot task of the harness that lm_eval_requests.py wrote.
+few-shot task of the harness that lm_eval_requests.py wrote; documents as text and as tokens.
 
     harness.py PROGRAM SOURCE_DIR
 """
@@ -94,6 +94,10 @@ def write_requests():
     write_lines("several.jsonl", [{"context": c, "continuations": [" " + x for x in xs], "label": n} for c, xs, n in asked])
     write_lines("bare.jsonl", [{"context": c, "continuations": xs, "label": n} for c, xs, n in asked if c][:12])
     write_lines("one.jsonl", [{"context": c, "continuations": [" " + xs[n]], "label": 0} for c, xs, n in asked])
+    # Documents of some tokens, and of several windows.
+    write_lines("documents.jsonl", [{"text": " ".join(text[i * 700 : i * 700 + n])} for i, n in enumerate((1, 9, 40, 300, 650))])
+    run(PROGRAM, "data", "prepare", "--input", "documents.jsonl", "--tokenizer", "tok.model", "--output", "small")
+    (WORK / "short.txt").write_text("Ünïcode 漢字\u3000 of one line.\n")
     task = WORK / "task"
     task.mkdir()
     (task / "last_word.yaml").write_text(TASK)
@@ -119,7 +123,9 @@ def main():
     check_written_task()
     script = SOURCE / "scripts" / "check_eval.py"
     files = ["several.jsonl", "bare.jsonl", "one.jsonl", "task.jsonl"]
-    print(run(sys.executable, script, "hf", *files, "--program", PROGRAM))
+    texts = ["--text", "documents.jsonl", "--text", "short.txt", "--tokens", "small/train/shard-00000"]
+    print(run(sys.executable, script, "hf", *files, *texts, "--program", PROGRAM))
+    print(run(sys.executable, script, "hf", "--text", "documents.jsonl", "--max-length", 160, "--program", PROGRAM))
     return 0
 
 

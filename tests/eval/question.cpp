@@ -44,6 +44,21 @@ TEST_CASE("questions: requests, with the delimiter left out of lengths") {
   REQUIRE(own.characters == std::vector<double>{2});
 }
 
+TEST_CASE("questions: one delimiter for a file, said or seen") {
+  const TempFolder folder;
+  const std::string bare = R"({"context": "c", "continuations": ["ab", " d"], "label": 0})";
+  const std::string spaced =
+      R"({"context": "c", "continuations": [" a", " b"], "label": 0, "delimiter": ""})";
+  write_file_atomically(folder / "f.jsonl", bare + "\n" + spaced + "\n");
+  const auto questions = read_questions(folder / "f.jsonl", QuestionFormat::requests, 0);
+  REQUIRE(questions[1].characters == std::vector<double>{2, 2});
+  // Of a single continuation no length counts.
+  write_file_atomically(folder / "one.jsonl", R"({"context": "c", "continuations": [" a"], "label": 0})"
+                                              "\n"
+                                              R"({"context": "", "continuations": ["a"], "label": 0})");
+  REQUIRE(read_questions(folder / "one.jsonl", QuestionFormat::requests, 0).size() == 2);
+}
+
 TEST_CASE("questions: HellaSwag") {
   const auto q = only(
       R"({"activity_label": "Baking [x] bread", "ctx_a": "A cook waits.", "ctx_b": "the Cook", "label": 1,)"
@@ -104,6 +119,11 @@ TEST_CASE("questions: bad lines are named") {
   refused(R"({"context": "c", "continuations": [" a"]})", "has no \"label\"");
   refused(R"({"contxt": "c", "continuations": [" a"], "label": 0})", "unknown key \"contxt\"");
   refused(good + "\n" + R"({"context": "c", "continuations": [" a"], "label": 0})", "put them in two files");
+  const std::string bare = R"({"context": "c", "continuations": ["a", " b"], "label": 1)";
+  refused(good + "\n" + bare + "}",
+          "f.jsonl:2: continuations start with the delimiter \"\", those of the lines before with \" \"");
+  refused(bare + "}\n" + good, "f.jsonl:2: continuations start with the delimiter \" \", those of the lines");
+  refused(bare + R"(, "delimiter": " "})", "f.jsonl:1: a continuation does not start with \" \"");
   refused("\xFF\n", "f.jsonl:1: is not valid UTF-8");
   refused("\n", "has no line");
   require_error([] { read_questions("/nowhere.jsonl", QuestionFormat::arc, 0); }, "no such file");

@@ -2,6 +2,7 @@
 #include "eval/scoring.h"
 
 #include <cmath>
+#include <limits>
 
 #include "data/tokenizer_trainer.h"
 #include "eval/python_text.h"
@@ -57,6 +58,21 @@ TEST_CASE("scoring: one continuation gives greedy accuracy and perplexity, with 
   REQUIRE_FALSE(mean_metric("acc", {1}).stderr_of_value.has_value());
 }
 
+TEST_CASE("scoring: what is not finite makes no metric") {
+  const double nan = std::nan(""), infinite = std::numeric_limits<double>::infinity();
+  const std::vector<Question> questions(2, question({"a", "b"}, 0));
+  const std::vector<ContinuationScore> scores{{-1, false}, {-2, false}, {nan, false}, {-1, true}};
+  for (const Metric& metric : task_metrics(questions, scores)) {
+    CAPTURE(metric.name);
+    REQUIRE(std::isnan(metric.value));
+    REQUIRE(std::isnan(*metric.stderr_of_value));
+  }
+  REQUIRE(first_not_finite(questions, scores) == 1);
+  REQUIRE_FALSE(first_not_finite(questions, std::vector<ContinuationScore>(4, {-1, false})));
+  const auto one = task_metrics({question({"a"}, 0)}, {{-infinite, true}});
+  REQUIRE(std::isnan(value(one, "acc")));
+}
+
 TEST_CASE("scoring: Python's white space, lengths and capitals") {
   REQUIRE(rstripped_size("a \t\n") == 1);
   REQUIRE(rstripped_size("a\xC2\xA0\xE3\x80\x80") == 1);  // no-break and ideographic space
@@ -78,24 +94,29 @@ TEST_CASE("scoring: context and continuation as tokens") {
   const Tokenizer tokenizer(folder / "tok.model");
   const std::string context = "This License applies to", continuation = " any software";
 
-  const ScoredText plain = encode_pair(tokenizer, context, continuation, 100, "x");
+  const auto encoded = [&](const std::string& before, const std::string& after, int64_t max_length) {
+    Question asked = question({after}, 0);
+    asked.context = before;
+    return encode_question(tokenizer, asked, max_length)[0];
+  };
+  const ScoredText plain = encoded(context, continuation, 100);
   const auto alone = static_cast<int64_t>(tokenizer.encode(context).size());
   REQUIRE(plain.tokens[0] == tokenizer.bos_id());
   REQUIRE(plain.scored_from == 1 + alone);
   REQUIRE(tokenizer.decode({plain.tokens.begin() + 1, plain.tokens.end()}) == context + continuation);
 
   // White space moves from the context's end to the continuation.
-  const ScoredText moved = encode_pair(tokenizer, context + " ", "any software", 100, "x");
+  const ScoredText moved = encoded(context + " ", "any software", 100);
   REQUIRE(moved.tokens == plain.tokens);
   REQUIRE(moved.scored_from == plain.scored_from);
 
-  REQUIRE(encode_pair(tokenizer, "", continuation, 100, "x").scored_from == 1);
-  REQUIRE(encode_pair(tokenizer, "  ", continuation, 100, "x").scored_from == 1);
+  REQUIRE(encoded("", continuation, 100).scored_from == 1);
+  REQUIRE(encoded("  ", continuation, 100).scored_from == 1);
 
   // The start of a long context is left out, the continuation never.
   const int64_t scored = static_cast<int64_t>(plain.tokens.size()) - plain.scored_from;
-  const ScoredText cut = encode_pair(tokenizer, context, continuation, scored, "x");
+  const ScoredText cut = encoded(context, continuation, scored);
   REQUIRE(cut.scored_from == 1);
   REQUIRE(std::equal(cut.tokens.rbegin(), cut.tokens.rend(), plain.tokens.rbegin()));
-  require_error([&] { encode_pair(tokenizer, context, continuation, scored - 1, "f:3"); }, "f:3");
+  require_error([&] { encoded(context, continuation, scored - 1); }, "file:1: a continuation has");
 }
