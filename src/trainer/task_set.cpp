@@ -11,7 +11,8 @@
 namespace transxssm {
 namespace {
 
-// By question. On all cores: one would take as long as an H100 takes to score what it encodes.
+// By question. On all cores: one encodes about a million tokens a second, an H100 scores half as many with a
+// model of 320 M parameters.
 std::vector<std::vector<ScoredText>> encode_all(const std::vector<Question>& questions,
                                                 const Tokenizer& tokenizer, int64_t max_length) {
   constexpr int64_t kGrain = 16;
