@@ -84,6 +84,8 @@ class TransXSSMPreTrainedModel(PreTrainedModel):
         parts = {part for name, _ in self.named_parameters() for part in name.split(".")}
         kept = [name for name in FULL_PRECISION if name in parts]  # older versions refuse names that are not there
         self._keep_in_fp32_modules = self._keep_in_fp32_modules_strict = kept
+        if getattr(self, "dtype_plan", None) is not None:  # transformers 5.0 made it of the class's names
+            self.dtype_plan.update(dict.fromkeys(kept, torch.float32))
         super().post_init()
 
     @torch.no_grad()
