@@ -50,7 +50,7 @@ struct SsdInputs {
   const float* d_skip;    // [H] or null
   const float* rope_cos;  // [rope_rows, 64], or null for no rotation
   const float* rope_sin;
-  int64_t rope_rows;         // ≥ positions[b, 0] + T
+  int64_t rope_rows;         // ≥ positions[b, 0] + T; less traps
   const int64_t* positions;  // [B, T]: place in the document; 0 after a row's first token starts a new one
   int segments;              // pieces of a row that run side by side, each from its own state
 };

@@ -70,7 +70,10 @@ class Rotation {
       : cos_(in.rope_cos), sin_(in.rope_sin), step_(step), row_(thread / 8), octet_(thread % 8) {
     if (!cos_) return;
     last_row_ = static_cast<int>(in.rope_rows) - 1;
-    first_position_ = static_cast<int>(in.positions[static_cast<int64_t>(b) * in.tokens]);
+    const int64_t first = in.positions[static_cast<int64_t>(b) * in.tokens];
+    // Angles that the table does not have. A call that could say so would serialise the kernels' products.
+    if (first < 0 || first + in.tokens > in.rope_rows) __trap();
+    first_position_ = static_cast<int>(first);
     if (thread < kSsdWidth / 2) {
       const float attention_factor = cos_[0];  // scales the whole table
       const int at = min(kRowsAtOnce, last_row_) * (kSsdWidth / 2) + thread;

@@ -3,6 +3,7 @@
 
 #include <cuda_bf16.h>
 
+#include "csrc_cuda/common/device_check.cuh"
 #include "csrc_cuda/common/reduce.cuh"
 #include "csrc_cuda/ssd/step_params.h"
 
@@ -66,7 +67,8 @@ __global__ void __launch_bounds__(kThreads) ssd_step_kernel(const SsdStepParams 
   float4 write = step_columns(packed + bc_width + group * kSsdStepWidth, lane);
   if (p.rope_cos) {
     const int64_t position = p.positions[b * p.positions_stride];
-    if (position < 0 || position >= p.rope_rows) __trap();
+    expect_on_device(position >= 0 && position < p.rope_rows,
+                     "ssd_step positions: expected rows of the rotary table (blockIdx.z is the sequence)");
     constexpr int kVectors = kWarpSize / 2;  // of a table row
     const int64_t at = position * kVectors + lane % kVectors;
     const float4 cos = __ldg(reinterpret_cast<const float4*>(p.rope_cos) + at);

@@ -20,7 +20,7 @@ struct SsdStepParams {
   const float* d_skip;    // [H] or null
   const float* rope_cos;  // [rope_rows, 64], or null for no rotation
   const float* rope_sin;
-  int64_t rope_rows;         // a position that is not below traps
+  int64_t rope_rows;         // a position that is not below fails an assertion
   const int64_t* positions;  // [B]
   int64_t positions_stride;
   float* state;  // [B, H, 128, 128], absolute frame, 16-byte aligned, updated in place
