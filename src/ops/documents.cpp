@@ -8,16 +8,13 @@
 #include "core/check.h"
 
 namespace transxssm::ops {
-namespace {
 
-// On a CPU the values can be read for nothing; on a GPU that would stall the device.
-void check_values(const at::Tensor& offsets, int64_t batch, int64_t seq_len) {
+void check_document_offsets(at::ArrayRef<int32_t> begin, int64_t batch, int64_t seq_len) {
   const int64_t tokens = batch * seq_len;
-  const int32_t* begin = offsets.data_ptr<int32_t>();
-  const int64_t last = offsets.numel() - 1;
-  expect(begin[0] == 0 && begin[last] == tokens,
-         concat("document offsets: expected 0 to ", tokens, ", got ", begin[0], " to ", begin[last]));
-  for (int64_t d = 0; d < last; ++d) {
+  expect(begin.size() >= 2, concat("document offsets: expected at least 2, got ", begin.size()));
+  expect(begin.front() == 0 && begin.back() == tokens,
+         concat("document offsets: expected 0 to ", tokens, ", got ", begin.front(), " to ", begin.back()));
+  for (size_t d = 0; d + 1 < begin.size(); ++d) {
     expect(begin[d] <= begin[d + 1], concat("document offsets: entry ", d + 1, " (", begin[d + 1],
                                             ") lies before entry ", d, " (", begin[d], ")"));
     expect(begin[d] == begin[d + 1] || begin[d] / seq_len == (begin[d + 1] - 1) / seq_len,
@@ -26,14 +23,14 @@ void check_values(const at::Tensor& offsets, int64_t batch, int64_t seq_len) {
   }
 }
 
-}  // namespace
-
 Documents make_documents(const at::Tensor& offsets, int64_t batch, int64_t seq_len) {
   expect(offsets.dim() == 1 && offsets.numel() >= 2 && offsets.scalar_type() == at::kInt &&
              offsets.is_contiguous(),
          concat("document offsets: expected contiguous i32 [capacity + 1], got ", offsets.toString(), " ",
                 offsets.sizes()));
-  if (offsets.is_cpu()) check_values(offsets, batch, seq_len);
+  if (offsets.is_cpu())  // reading them from a GPU would stall it
+    check_document_offsets({offsets.const_data_ptr<int32_t>(), static_cast<size_t>(offsets.numel())}, batch,
+                           seq_len);
 
   const at::Tensor tokens = at::arange(batch * seq_len, offsets.options());
   const at::Tensor ends = offsets.narrow(0, 1, offsets.numel() - 1);

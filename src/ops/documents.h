@@ -23,7 +23,11 @@ struct Documents {
   int64_t position_end = 0;  // no position reaches it: known on the host, unlike the positions themselves
 };
 
-// Derives ids and positions on the device of `offsets`, without a host sync.
+// Throws unless the offsets go from 0 to B·T, none before the one before it, and no document crosses a row.
+void check_document_offsets(at::ArrayRef<int32_t> offsets, int64_t batch, int64_t seq_len);
+
+// Derives ids and positions on the device of `offsets`, without a host sync: the values of offsets on a GPU
+// are the caller's to check.
 Documents make_documents(const at::Tensor& offsets, int64_t batch, int64_t seq_len);
 
 // One document per row; its first token is at `first_position` (> 0 when a sequence goes on from a state or

@@ -14,7 +14,7 @@ SsdResult ssd(const SsdDims& dims, const at::Tensor& packed_btw, const Parameter
               const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h, const RopeTable* rope,
               const Documents& documents, const std::optional<at::Tensor>& initial_state_bhpn) {
   check_documents(documents, packed_btw);
-  expect(packed_btw.numel() > 0, "ssd packed: expected at least one token");
+  expect(packed_btw.numel() > 0, concat("ssd packed: expected at least one token, got ", packed_btw.sizes()));
   expect(dims.chunk_size > 0, concat("ssd: expected a positive chunk size, got ", dims.chunk_size));
   check_packed(dims, packed_btw);
   check_parameters(dims, packed_btw, a_log_h, dt_bias_h, d_skip_h);

@@ -53,6 +53,17 @@ void check_documents(const Documents& documents, const at::Tensor& packed_btw) {
   expect_shape("ssd document positions", documents.positions, {documents.batch, documents.seq_len});
   expect_dtype("ssd document positions", documents.positions, at::kLong);
   expect_device("ssd document positions", documents.positions, packed_btw.device());
+  expect_shape("ssd document ids", documents.ids, {documents.batch, documents.seq_len});
+  expect_dtype("ssd document ids", documents.ids, at::kInt);
+  expect_device("ssd document ids", documents.ids, packed_btw.device());
+  const at::Tensor& offsets = documents.offsets;
+  expect_shape("ssd document offsets", offsets, {-1});
+  expect_dtype("ssd document offsets", offsets, at::kInt);
+  expect_device("ssd document offsets", offsets, packed_btw.device());
+  expect_contiguous("ssd document offsets", offsets);
+  if (offsets.is_cpu())
+    check_document_offsets({offsets.const_data_ptr<int32_t>(), static_cast<size_t>(offsets.numel())},
+                           documents.batch, documents.seq_len);
 }
 
 void check_rope(const SsdDims& d, const at::Tensor& packed, const RopeTable* rope, int64_t positions) {

@@ -36,13 +36,23 @@ void expect_packed_layout(const at::Tensor& packed_btw) {
                 packed_btw.stride(0), " and ", packed_btw.stride(1)));
 }
 
+// A grid has 2¹⁶ − 1 blocks along y and z: a block takes a sequence, or several spans of it.
+void expect_size(const SsdDims& d, const at::Tensor& packed_btw) {
+  constexpr int64_t kMostBlocks = 65535, kMost = std::numeric_limits<int32_t>::max();
+  constexpr int64_t kMostTokens = kMostBlocks * kernels::kSsdTokensPerState;
+  const int64_t batch = packed_btw.size(0), tokens = packed_btw.size(1);
+  expect(batch <= kMostBlocks && d.num_heads <= kMostBlocks && tokens <= kMostTokens,
+         concat("ssd packed: expected at most ", kMostBlocks, " sequences of ", kMostTokens, " tokens and ",
+                kMostBlocks, " heads, got ", batch, " of ", tokens, " and ", d.num_heads));
+  const int64_t token_heads = batch * tokens * d.num_heads;
+  expect(token_heads <= kMost,
+         concat("ssd packed: expected at most ", kMost, " tokens times heads, got ", token_heads));
+}
+
 void expect_arguments(const SsdCall& call, const at::Tensor& packed_btw,
                       const OptionalTensor& initial_state) {
   expect_packed_layout(packed_btw);
-  const int64_t tokens = packed_btw.size(0) * packed_btw.size(1) * call.dims.num_heads;
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-  expect(tokens <= kMost,
-         concat("ssd packed: expected at most ", kMost, " tokens times heads, got ", tokens));
+  expect_size(call.dims, packed_btw);
   const auto on_device = [&](const char* what, const at::Tensor& x, at::ScalarType dtype) {
     expect(x.device() == packed_btw.device() && x.scalar_type() == dtype && x.is_contiguous(),
            concat("ssd ", what, ": expected contiguous ", dtype, " on ", packed_btw.device(), ", got ",

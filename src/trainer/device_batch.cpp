@@ -35,6 +35,7 @@ BatchBuffers::BatchBuffers(const Batch& batch, at::Device device) {
 }
 
 void BatchBuffers::fill(const Batch& batch) {
+  ops::check_document_offsets(batch.document_offsets, tokens_bt_.size(0), tokens_bt_.size(1));
   copy_into(tokens_bt_, batch.tokens);
   copy_into(labels_bt_, batch.labels);
   copy_into(offsets_, batch.document_offsets);

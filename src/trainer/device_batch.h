@@ -21,7 +21,8 @@ class BatchBuffers {
   // For batches that are shaped like `batch`, document capacity included.
   BatchBuffers(const Batch& batch, at::Device device);
 
-  // Queues the copies, through pinned memory and without waiting where the device is a GPU.
+  // Queues the copies, through pinned memory and without waiting where the device is a GPU. Throws where the
+  // documents do not tile the rows: on the GPU nobody looks at them any more.
   void fill(const Batch& batch);
 
   // What was filled in. Queues the work that derives ids and positions from the documents' offsets.

@@ -56,4 +56,6 @@ TEST_CASE("documents: offsets that don't cover the tokens are refused", "[ops]")
         ops::make_documents(i32({0, 3, 10}), 2, 5);
       },
       "within rows of 5 tokens, got one from 3 to 10");
+  require_error([] { ops::check_document_offsets({3}, 1, 3); },
+                "document offsets: expected at least 2, got 1");
 }
