@@ -43,7 +43,7 @@ void run_beside(const Mesh& mesh, const at::Tensor& values, const at::Tensor& wh
 
 using Work = void (*)(const Mesh&, const at::Tensor&, const at::Tensor&, const at::Tensor&);
 
-TEST_CASE("NCCL with one rank: values, in stream order") {
+TEST_CASE("NCCL with one rank: values, in stream order", "[cuda]") {
   const OneRank one;
   const auto type = GENERATE(at::kFloat, at::kBFloat16);
   const Work work = GENERATE(Work(run_all), Work(run_beside));
@@ -57,7 +57,7 @@ TEST_CASE("NCCL with one rank: values, in stream order") {
   }
 }
 
-TEST_CASE("NCCL with one rank: recorded once, replayed with other values") {
+TEST_CASE("NCCL with one rank: recorded once, replayed with other values", "[cuda]") {
   const OneRank one;
   const Work work = GENERATE(Work(run_all), Work(run_beside));
   const at::Tensor values = at::zeros({4096}, at::device(one.device));
@@ -72,7 +72,8 @@ TEST_CASE("NCCL with one rank: recorded once, replayed with other values") {
   }
 }
 
-TEST_CASE("NCCL with one rank: a text can be exchanged and a tensor on the wrong device is refused") {
+TEST_CASE("NCCL with one rank: a text can be exchanged and a tensor on the wrong device is refused",
+          "[cuda]") {
   const OneRank one;
   CHECK(one.mesh.exchange("text") == std::vector<std::string>{"text"});
   const at::Tensor on_gpu = at::zeros({8}, at::device(one.device));
