@@ -104,10 +104,12 @@ inline std::pair<at::Tensor, at::Tensor> kernel_cotangents(const SsdCase& c, uin
           random_values({docs.batch, c.dims.num_heads, 128, 128}, seed + 1)};
 }
 
-// The recurrence where that is quick, else the chunked form, which equals it to 1e-10 (tests/ops/ssd.cpp).
+// In f64: the recurrence where that is quick, else the chunked form, which equals it to 1e-10
+// (tests/ops/ssd.cpp); on the GPU where a CPU would take long.
 inline SsdOutcome exact_outcome(const SsdCase& gpu, const at::Tensor& dy, const at::Tensor& dfinal) {
-  const bool quick = gpu.documents.batch * gpu.documents.seq_len * gpu.dims.num_heads <= 600;
-  return ssd_outcome(converted(gpu, at::kDouble, at::kCPU), dy, dfinal, /*sequential=*/quick);
+  const int64_t size = gpu.documents.batch * gpu.documents.seq_len * gpu.dims.num_heads;
+  const at::Device device = size <= 20'000 ? at::kCPU : kGpu;
+  return ssd_outcome(converted(gpu, at::kDouble, device), dy, dfinal, /*sequential=*/size <= 600);
 }
 
 // One result or gradient, by sequence and head (or group): f64 [B, H, values].
@@ -120,17 +122,18 @@ inline at::Tensor columns_by_head(const at::Tensor& btw, int64_t begin, int64_t 
   return btw.narrow(2, begin, heads * width).unflatten(2, {heads, width}).permute({0, 2, 1, 3}).flatten(2);
 }
 
-inline std::vector<SsdPart> parts_of(const ops::SsdDims& d, const SsdOutcome& outcome) {
+inline std::vector<SsdPart> parts_of(const ops::SsdDims& d, const SsdOutcome& outcome, at::Device device) {
   const int64_t heads = d.num_heads, groups = d.num_groups;
-  const at::Tensor d_packed = as_f64(outcome["d packed"]);
-  std::vector<SsdPart> parts{{"y", columns_by_head(as_f64(outcome["y"]), 0, heads, 128)},
-                             {"final state", as_f64(outcome["final state"]).flatten(2)},
+  const auto f64 = [&](const at::Tensor& x) { return x.detach().to(device, at::kDouble); };
+  const at::Tensor d_packed = f64(outcome["d packed"]);
+  std::vector<SsdPart> parts{{"y", columns_by_head(f64(outcome["y"]), 0, heads, 128)},
+                             {"final state", f64(outcome["final state"]).flatten(2)},
                              {"dC", columns_by_head(d_packed, 0, groups, 128)},
                              {"dB", columns_by_head(d_packed, groups * 128, groups, 128)},
                              {"dX", columns_by_head(d_packed, 2 * groups * 128, heads, 128)},
                              {"d tau", columns_by_head(d_packed, (2 * groups + heads) * 128, heads, 1)}};
   for (const auto& [name, tensor] : outcome.tensors)
-    if (name == "d initial state") parts.push_back({name, as_f64(tensor).flatten(2)});
+    if (name == "d initial state") parts.push_back({name, f64(tensor).flatten(2)});
   return parts;
 }
 
@@ -145,19 +148,22 @@ enum class Outliers { none, present };
 // differ in size.
 //
 // Largest error: half a unit in the last place of the value itself, and six times the RMS where tokens of
-// large Δ are six times the mean.
+// large Δ are six times the mean, or nine times among more than a hundred thousand.
 //
 // Where one token outweighs all others so does its C·B, a sum of 128 terms that may come out a third of its
 // usual size.
 inline void require_parts_close(const ops::SsdDims& dims, const SsdOutcome& actual, const SsdOutcome& exact,
                                 Outliers outliers = Outliers::none) {
-  const std::vector<SsdPart> parts = parts_of(dims, actual), references = parts_of(dims, exact);
+  const at::Device device = exact["y"].device();
+  const std::vector<SsdPart> parts = parts_of(dims, actual, device),
+                             references = parts_of(dims, exact, device);
   REQUIRE(parts.size() == references.size());
   for (size_t i = 0; i < parts.size(); ++i) {
     const std::string& name = parts[i].name;
     // Products of small f32 numbers need not keep what is smaller yet.
     const at::Tensor reference = at::where(references[i].values.abs() < 1e-30, 0., references[i].values);
     const at::Tensor error = (parts[i].values - reference).abs();
+    const double steepest = exact["y"].numel() / 128 > 100'000 ? 9 : 6;
     const double even_limit = name.find("state") != std::string::npos ? 4e-3 : 6e-3;
     const double limit = outliers == Outliers::none ? even_limit : 3 * even_limit;
     const double head_limit = limit * (1 + 6 / std::sqrt(static_cast<double>(reference.size(2))));
@@ -166,13 +172,15 @@ inline void require_parts_close(const ops::SsdDims& dims, const SsdOutcome& actu
         reference.square().mean(-1).sqrt().clamp_min(typical > 0 ? typical / 2 : 1);  // [B, H]
     const at::Tensor by_head = error.square().mean(-1).sqrt() / scale;
     const double worst = by_head.max().item<double>();
+    const double size = reference.norm().item<double>();
+    const double overall = error.norm().item<double>() / (size > 0 ? size : 1);
     const double largest = ((error - reference.abs() / 256).amax(-1) / scale).max().item<double>();
-    INFO(name << ": RMS error " << rms_error(parts[i].values, reference) << ", allowed " << limit
-              << "; of part " << by_head.argmax().item<int64_t>() << " of " << by_head.numel() << " " << worst
-              << ", allowed " << head_limit << "; largest " << largest << ", allowed " << 18 * limit);
-    REQUIRE(rms_error(parts[i].values, reference) <= limit);
+    INFO(name << ": RMS error " << overall << ", allowed " << limit << "; of part "
+              << by_head.argmax().item<int64_t>() << " of " << by_head.numel() << " " << worst << ", allowed "
+              << head_limit << "; largest " << largest << ", allowed " << 3 * steepest * limit);
+    REQUIRE(overall <= limit);
     REQUIRE(worst <= head_limit);
-    if (outliers == Outliers::none) REQUIRE(largest <= 18 * limit);
+    if (outliers == Outliers::none) REQUIRE(largest <= 3 * steepest * limit);
   }
   // What the operator does not read has no gradient.
   const int64_t used = ops::ssd_packed_columns(dims);
@@ -193,16 +201,19 @@ struct SsdContributions {
 inline std::vector<SsdContributions> contributions(const SsdCase& c, const SsdOutcome& exact,
                                                    const at::Tensor& dy) {
   const int64_t heads = c.dims.num_heads, x_begin = 2 * c.dims.num_groups * 128;
+  const auto f64 = [device = exact["y"].device()](const at::Tensor& x) {
+    return x.detach().to(device, at::kDouble);
+  };
   const auto by_head = [&](const at::Tensor& btw, int64_t begin) {
-    return as_f64(btw).narrow(2, begin, heads * 128).unflatten(2, {heads, 128});  // [B, T, H, P]
+    return f64(btw).narrow(2, begin, heads * 128).unflatten(2, {heads, 128});  // [B, T, H, P]
   };
   const at::Tensor x = by_head(c.packed, x_begin), dx = by_head(exact["d packed"], x_begin);
   const at::Tensor x_dy = dy.defined() ? (x * by_head(dy, 0)).sum(-1) : at::zeros_like(x.select(3, 0));
   at::Tensor direct = (x * dx).sum(-1);
-  if (c.d_skip) direct = direct - as_f64(c.d_skip->weight) * x_dy;
+  if (c.d_skip) direct = direct - f64(c.d_skip->weight) * x_dy;
   const int64_t tau = x_begin + heads * 128;
-  const at::Tensor dtau = as_f64(exact["d packed"]).narrow(2, tau, heads);
-  const at::Tensor pre_activation = as_f64(c.packed).narrow(2, tau, heads) + as_f64(c.dt_bias->weight);
+  const at::Tensor dtau = f64(exact["d packed"]).narrow(2, tau, heads);
+  const at::Tensor pre_activation = f64(c.packed).narrow(2, tau, heads) + f64(c.dt_bias->weight);
   const at::Tensor dt = at::softplus(pre_activation, 1, 40);
   std::vector<SsdContributions> all{{"d a_log", dt * dtau / pre_activation.sigmoid() - direct},
                                     {"d dt_bias", dtau}};
@@ -214,15 +225,18 @@ inline std::vector<SsdContributions> contributions(const SsdCase& c, const SsdOu
 // is 1e-2 of it at most, as RMS, and adds up as squares. What tokens share (a turned C or B enters all pairs
 // of its token, and 128 tokens start from one <state, gradient>) is 2⁻⁹ of the terms' size as RMS, may have
 // one sign in 128 tokens, and adds up by size there, as squares beyond. Four times that.
+//
+// `memory`: tokens that a state remembers, where that is more than 128 by far. The roundings of one token's C
+// or B stay in the state and its gradient for so long.
 inline void require_sums_close(const SsdCase& c, const SsdOutcome& actual, const SsdOutcome& exact,
-                               const at::Tensor& dy) {
-  constexpr int64_t kTokens = 128;
+                               const at::Tensor& dy, int64_t memory) {
   const auto total = [](const at::Tensor& bth) { return bth.flatten(0, 1).sum(0); };
   for (const auto& [parameter, values] : contributions(c, exact, dy)) {
-    const at::Tensor sum = as_f64(exact[parameter]), error = (as_f64(actual[parameter]) - sum).abs();
+    const at::Tensor sum = exact[parameter];
+    const at::Tensor error = (actual[parameter].to(sum.device(), at::kDouble) - sum).abs();
     const at::Tensor padded =
-        at::constant_pad_nd(values, {0, 0, 0, (kTokens - values.size(1) % kTokens) % kTokens});
-    const at::Tensor stretches = padded.abs().unflatten(1, {-1, kTokens}).sum(2);  // [B, stretches, H]
+        at::constant_pad_nd(values, {0, 0, 0, (memory - values.size(1) % memory) % memory});
+    const at::Tensor stretches = padded.abs().unflatten(1, {-1, memory}).sum(2);  // [B, stretches, H]
     const at::Tensor independent = total(values.square()).sqrt();
     // Below the smallest f32 values nothing is expected.
     const at::Tensor limit =
@@ -237,12 +251,12 @@ inline void require_sums_close(const SsdCase& c, const SsdOutcome& actual, const
 
 // The kernels against f64 on the same numbers, values and gradients.
 inline void require_close_to_f64(const SsdCase& gpu, const at::Tensor& dy, const at::Tensor& dfinal,
-                                 Outliers outliers = Outliers::none) {
+                                 Outliers outliers = Outliers::none, int64_t memory = 128) {
   const SsdOutcome exact = exact_outcome(gpu, dy, dfinal), actual = ssd_outcome(gpu, dy, dfinal);
   REQUIRE(actual["y"].scalar_type() == at::kBFloat16);
   REQUIRE(actual["final state"].scalar_type() == at::kFloat);
   require_parts_close(gpu.dims, actual, exact, outliers);
-  require_sums_close(gpu, actual, exact, dy);
+  require_sums_close(gpu, actual, exact, dy, memory);
 }
 
 inline void require_close_to_f64(const SsdCase& gpu) {
