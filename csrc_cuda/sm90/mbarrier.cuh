@@ -10,6 +10,16 @@ __device__ inline uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
+// In a build with TRANSXSSM_RANDOM_DELAYS a warp now and then sleeps up to 2 µs before it arrives at a
+// barrier and after it has passed one: no result may depend on who comes first. The same for all lanes.
+__device__ inline void delay_at_random() {
+#ifdef TRANSXSSM_RANDOM_DELAYS
+  uint32_t random = (static_cast<uint32_t>(clock64()) ^ (threadIdx.x / 32 * 0x9e3779b9u)) * 0x85ebca6bu;
+  random = (random ^ random >> 15) * 0xc2b2ae35u;
+  __nanosleep(random % 4 == 0 ? random >> 16 & 2047u : 0u);
+#endif
+}
+
 // A pipeline slot's flag. It completes a phase when `arrivals` threads arrived and all announced bytes
 // landed.
 struct Mbarrier {
@@ -19,10 +29,12 @@ struct Mbarrier {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(this)), "r"(arrivals));
   }
   __device__ void arrive() {
+    delay_at_random();
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(this)) : "memory");
   }
   // Arrives and announces bytes that asynchronous copies will bring.
   __device__ void arrive_expecting(uint32_t bytes) {
+    delay_at_random();
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(this)),
                  "r"(bytes)
                  : "memory");
@@ -38,6 +50,7 @@ struct Mbarrier {
         "}\n" ::"r"(shared_address(this)),
         "r"(parity)
         : "memory");
+    delay_at_random();
   }
 };
 
@@ -51,7 +64,9 @@ __device__ inline void fence_async_proxy() { asm volatile("fence.proxy.async.sha
 
 // One of the block's sixteen barriers for `threads` of its threads; 0 is __syncthreads()'s.
 __device__ inline void named_barrier_sync(int id, int threads) {
+  delay_at_random();
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+  delay_at_random();
 }
 
 // For a launch that may overlap the one before it (LaunchShape::overlaps): the grid before lets it start once
