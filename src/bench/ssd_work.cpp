@@ -2,10 +2,12 @@
 
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/linspace.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -28,14 +30,14 @@ double unit_bytes(const ScanShape& s) {
   return 2.0 * static_cast<double>(s.batch * s.tokens * s.heads * kWidth);
 }
 
-ops::SsdDims dims_of(int64_t heads) {
+ops::SsdDims dims_of(int64_t heads, int64_t groups) {
   return {
-      .num_heads = heads, .head_dim = kWidth, .state_dim = kWidth, .num_groups = heads, .chunk_size = 128};
+      .num_heads = heads, .head_dim = kWidth, .state_dim = kWidth, .num_groups = groups, .chunk_size = 128};
 }
 
 // Columns as the model lays them out.
-int64_t packed_columns(int64_t heads) {
-  return (ops::ssd_packed_columns(dims_of(heads)) + kPackedRowAlignment - 1) / kPackedRowAlignment *
+int64_t packed_columns(const ops::SsdDims& dims) {
+  return (ops::ssd_packed_columns(dims) + kPackedRowAlignment - 1) / kPackedRowAlignment *
          kPackedRowAlignment;
 }
 
@@ -59,27 +61,31 @@ struct Decay {
 struct ScanInputs {
   ops::SsdDims dims;
   Decay decay;
-  ops::RopeTable rope;
+  ParameterPtr d_skip;
+  std::optional<ops::RopeTable> rope;
   ops::Documents documents;
   std::vector<at::Tensor> packed_btw, dy_btw;
 
   explicit ScanInputs(const ScanShape& s)
-      : dims(dims_of(s.heads)),
+      : dims(dims_of(s.heads, s.groups)),
         decay(s.heads),
-        rope(make_rope_table({}, kWidth, s.tokens, at::kCUDA)),
+        d_skip(s.skip ? parameter("D", at::ones({s.heads})) : nullptr),
         documents(ops::make_documents(
             at::tensor(document_offsets(s.batch, s.tokens, s.documents), at::TensorOptions(at::kInt))
                 .to(at::kCUDA),
             s.batch, s.tokens)) {
+    if (s.rope) rope = make_rope_table({}, kWidth, s.tokens, at::kCUDA);
     for (size_t set = 0; set < input_sets(3 * unit_bytes(s)); ++set) {
       packed_btw.push_back(
-          at::randn({s.batch, s.tokens, packed_columns(s.heads)}, bf16()).set_requires_grad(true));
+          at::randn({s.batch, s.tokens, packed_columns(dims)}, bf16()).set_requires_grad(true));
       dy_btw.push_back(at::randn({s.batch, s.tokens, s.heads * kWidth}, bf16()));
     }
   }
 
   at::Tensor scan(size_t set) const {
-    return ops::ssd(dims, packed_btw[set], decay.a_log, decay.dt_bias, nullptr, &rope, documents).y_btw;
+    return ops::ssd(dims, packed_btw[set], decay.a_log, decay.dt_bias, d_skip, rope ? &*rope : nullptr,
+                    documents)
+        .y_btw;
   }
 };
 
@@ -91,12 +97,12 @@ struct StepInputs {
   std::vector<at::Tensor> packed_bw, state_bhpn;
 
   StepInputs(int64_t batch, int64_t heads)
-      : dims(dims_of(heads)),
+      : dims(dims_of(heads, heads)),
         decay(heads),
         rope(make_rope_table({}, kWidth, 4096, at::kCUDA)),
         positions_b(at::linspace(0, 4095, batch, f32()).to(at::kLong)) {
     for (size_t set = 0; set < input_sets(ssd_step_bytes(batch, heads) / 2); ++set) {
-      packed_bw.push_back(at::randn({batch, packed_columns(heads)}, bf16()));
+      packed_bw.push_back(at::randn({batch, packed_columns(dims)}, bf16()));
       state_bhpn.push_back(at::randn({batch, heads, kWidth, kWidth}, f32()));
     }
   }
@@ -131,11 +137,16 @@ int64_t document_count(const ScanShape& shape) {
 }
 
 std::string ssd_path() {
-  return ops::ssd_path_description(dims_of(1), at::Device(at::kCUDA, 0), at::kBFloat16);
+  return ops::ssd_path_description(dims_of(1, 1), at::Device(at::kCUDA, 0), at::kBFloat16);
+}
+
+std::string ssd_step_path() {
+  return ops::ssd_step_path_description(dims_of(1, 1), at::Device(at::kCUDA, 0), at::kBFloat16);
 }
 
 double ssd_bytes(const ScanShape& shape, Pass pass) {
-  return unit_bytes(shape) * (pass == Pass::forward ? 4 : 5 + 8);
+  const double bc = 2.0 * static_cast<double>(shape.groups) / static_cast<double>(shape.heads);
+  return unit_bytes(shape) * (pass == Pass::forward ? 2 + bc : 3 + bc + 4 + 2 * bc);
 }
 
 double ssd_step_bytes(int64_t batch, int64_t heads) {

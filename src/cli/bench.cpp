@@ -24,6 +24,7 @@
 #include "cli/table.h"
 #include "core/check.h"
 #include "core/clock.h"
+#include "core/counted.h"
 #include "core/version.h"
 #include "trainer/device.h"
 
@@ -38,6 +39,9 @@ struct Options {
   std::string op;
   std::vector<std::string> shapes;
   bool documents = false;
+  int64_t groups = 0;  // 0: as many as heads
+  bool skip = false;
+  bool without_rope = false;
   int repeats = 30;
   bool json = false;
 };
@@ -73,21 +77,31 @@ std::vector<int64_t> parse_shape(const std::string& text, size_t count, const st
 }
 
 std::vector<ScanShape> scan_shapes(const Options& options) {
-  if (options.shapes.empty()) {
-    std::vector<ScanShape> standard = {{8, 4096, 8}, {8, 4096, 16}, {1, 32768, 16}, {2, 16384, 8}};
-    if (options.documents)
-      for (ScanShape& shape : standard) shape.documents = true;
-    else
-      standard.push_back({8, 4096, 8, /*documents=*/true});
-    return standard;
-  }
   std::vector<ScanShape> shapes;
+  if (options.shapes.empty()) shapes = {{8, 4096, 8}, {8, 4096, 16}, {1, 32768, 16}, {2, 16384, 8}};
   for (const std::string& text : options.shapes) {
     const auto n = parse_shape(text, 3, "batch,tokens,heads");
     expect_input(n[0] * n[1] < int64_t{1} << 31, concat("--shape ", text, ": has 2^31 tokens or more"));
-    shapes.push_back({n[0], n[1], n[2], options.documents});
+    shapes.push_back({n[0], n[1], n[2]});
+  }
+  for (ScanShape& shape : shapes) shape.documents = options.documents;
+  if (options.shapes.empty() && !options.documents) {
+    shapes.push_back(shapes.front());
+    shapes.back().documents = true;
+  }
+  for (ScanShape& shape : shapes) {
+    shape.groups = options.groups > 0 ? options.groups : shape.heads;
+    shape.skip = options.skip;
+    shape.rope = !options.without_rope;
+    expect_input(shape.heads % shape.groups == 0,
+                 concat("--groups ", shape.groups, ": does not divide ", shape.heads, " heads"));
   }
   return shapes;
+}
+
+void expect_scan_options_unused(const Options& options) {
+  expect_input(options.groups == 0 && !options.skip && !options.without_rope,
+               concat("--groups, --skip and --no-rope have no effect on ", options.op));
 }
 
 std::vector<Figure> scan_figures(const std::vector<ScanShape>& shapes, int repeats) {
@@ -97,6 +111,9 @@ std::vector<Figure> scan_figures(const std::vector<ScanShape>& shapes, int repea
     for (const Pass pass : {Pass::forward, Pass::both}) {
       Figure figure;
       figure.shape = {{"batch", s.batch}, {"tokens", s.tokens}, {"heads", s.heads}};
+      figure.shape["groups"] = s.groups;
+      figure.shape["skip"] = s.skip;
+      figure.shape["rope"] = s.rope;
       figure.shape["documents"] = bench::document_count(s);
       figure.pass = pass == Pass::forward ? "forward" : "both";
       figure.bytes = bench::ssd_bytes(s, pass);
@@ -238,6 +255,10 @@ std::string shape_text(const Json& shape) {
   std::string text;
   for (const char* key : {"batch", "tokens", "heads", "kv_heads", "width"})
     if (shape.contains(key)) text += concat(text.empty() ? "" : ", ", shape.at(key).get<int64_t>());
+  if (shape.contains("groups") && shape.at("groups") != shape.at("heads"))
+    text += concat(" (", counted(shape.at("groups").get<int64_t>(), "group"), ")");
+  if (shape.value("skip", false)) text += " + D";
+  if (!shape.value("rope", true)) text += ", no rope";
   return text;
 }
 
@@ -300,6 +321,7 @@ Json to_json(const Report& report, const Options& options) {
 // What to measure, once the arguments are known to be good.
 std::function<std::vector<Figure>()> plan(const Options& options) {
   const int repeats = options.repeats;
+  if (options.op != "ssd") expect_scan_options_unused(options);
   if (options.op == "ssd")
     return [shapes = scan_shapes(options), repeats] { return scan_figures(shapes, repeats); };
   if (options.op == "attention")
@@ -316,6 +338,7 @@ void bench_ops(const Options& options) {
   Report report;
   report.gpu = bench::find_gpu();
   if (options.op == "ssd") report.path = bench::ssd_path();
+  if (options.op == "ssd_step") report.path = bench::ssd_step_path();
   if (options.op == "attention") report.path = bench::attention_path(/*deterministic=*/false);
   report.peak_flops = choose_device(Device::cuda, ComputeDtype::bf16).peak_flops;
   report.copy_bytes_per_second = bench::copy_bytes_per_second(options.repeats);
@@ -353,6 +376,11 @@ void add_bench_command(CLI::App& app) {
       ->allow_extra_args(false);
   ops->add_flag("--documents", options->documents,
                 "Fill rows with documents of median 606 tokens (default: one document a row)");
+  ops->add_option("--groups", options->groups,
+                  "ssd: groups of heads that share B and C (default: as many as heads)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
+  ops->add_flag("--skip", options->skip, "ssd: with the skip D");
+  ops->add_flag("--no-rope", options->without_rope, "ssd: without the rotary embedding");
   ops->add_option("--repeats", options->repeats, "Timed runs, of which the median counts")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();

@@ -17,6 +17,7 @@
 #include "core/clock.h"
 #include "core/version.h"
 #include "trainer/inference.h"
+#include "trainer/paths.h"
 
 namespace transxssm {
 namespace {
@@ -58,6 +59,10 @@ double share_of_bound(const Options& options, const ComputeDevice& device, const
   return bound > 0 ? per_second(options.decode ? t.bytes : t.flops, t) / bound : 0;
 }
 
+std::vector<std::string> paths_of(const Options& options, const InferenceModel& model) {
+  return path_lines(model.config, model.device, options.decode ? Decoding::yes : Decoding::no);
+}
+
 Json to_json(const Options& options, const InferenceModel& model, const InferenceTiming& t) {
   Json out = {{"machine", model.device.name},
               {"date", utc_time()},
@@ -66,6 +71,7 @@ Json to_json(const Options& options, const InferenceModel& model, const Inferenc
               {"cuda", kCudaVersion},
               {"cudnn", kCudnnVersion},
               {"config", to_json(model.config)},
+              {"paths", paths_of(options, model)},
               {"pass", options.decode ? "decode" : "prefill"},
               {"batch", options.shape.batch},
               {"context", options.shape.context},
@@ -94,6 +100,7 @@ Json to_json(const Options& options, const InferenceModel& model, const Inferenc
 
 void print_report(const Options& options, const InferenceModel& model, const InferenceTiming& t) {
   std::cout << model.device.name << ", " << utc_time() << ", commit " << kCommit << '\n';
+  for (const std::string& line : paths_of(options, model)) std::cout << line << '\n';
   const double share = share_of_bound(options, model.device, t);
   print_table(
       {{"pass", "batch", "context", "ms", "min", "max", "tokens/s", options.decode ? "GB/s" : "TFLOP/s",

@@ -16,6 +16,7 @@
 #include "core/clock.h"
 #include "core/counted.h"
 #include "core/version.h"
+#include "trainer/paths.h"
 
 namespace transxssm {
 namespace {
@@ -51,6 +52,7 @@ Json to_json(const StepReport& report, const RunConfig& config, int repeats) {
               {"cuda", kCudaVersion},
               {"cudnn", kCudnnVersion},
               {"config", to_json(config)},
+              {"paths", path_lines(config, report.device, Decoding::no)},
               {"repeats", repeats},
               {"tokens", report.tokens},
               {"start_up_seconds", report.start_up_seconds},
@@ -96,9 +98,10 @@ void print_parts(const StepReport& report) {
   print_table(rows);
 }
 
-void print_report(const StepReport& report) {
+void print_report(const StepReport& report, const RunConfig& config) {
   std::cout << report.device.name << ", " << utc_time() << ", commit " << kCommit << ", "
             << counted(report.tokens, "token") << " a step, one update a micro-batch\n";
+  for (const std::string& line : path_lines(config, report.device, Decoding::no)) std::cout << line << '\n';
   std::vector<Row> rows = {{"", "documents", "ms", "min", "max", "tokens/s", "TFLOP/s", "MFU"}};
   const double peak = report.device.peak_flops;
   for (size_t i = 0; i < report.timings.size(); ++i) {
@@ -124,7 +127,7 @@ void bench_step(const Options& options) {
   if (options.json)
     std::cout << to_json(report, config, options.repeats).dump(2) << '\n';
   else
-    print_report(report);
+    print_report(report, config);
 }
 
 }  // namespace

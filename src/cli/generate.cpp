@@ -255,7 +255,7 @@ void generate(const Options& options) {
   const DecoderOptions decoding = decoder_options(session, options);
   session.loaded.bind(decoding.capacity);
   log_info(concat("step ", session.loaded.step, " on ", session.loaded.device.name));
-  log_paths(session.loaded.config, session.loaded.device);
+  log_paths(session.loaded.config, session.loaded.device, Decoding::yes);
   Decoder decoder(*session.loaded.model, decoding);
   if (output == Output::text && session.rows.size() == 1)
     stream_one(decoder, session, options);

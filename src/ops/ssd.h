@@ -42,6 +42,9 @@ struct SsdResult {
 //   S_t = e^{a_t} S_{t−1} + Δ_t X_t B_tᵀ        y_t = S_t C_t (+ D ⊙ X_t)
 // and S = 0 before a document's first token; a row's first document goes on from `initial_state` when given.
 //
+// A NaN or infinity in a document may show in the documents behind it in the row, or before it in the
+// gradients: they meet in products where the other's weight is 0, and 0 · NaN is NaN.
+//
 // packed_btw: [B, T, ≥ ssd_packed_columns] f32|bf16|f64, last dimension contiguous, any row stride: read in
 // place, its
 //   gradient comes back in one buffer of the same columns.
@@ -63,5 +66,8 @@ at::Tensor ssd_step(const SsdDims& dims, const at::Tensor& packed_bw, const Para
 
 // Which path ssd() takes for a packed input of this dtype on this device, and why: a line for the log.
 std::string ssd_path_description(const SsdDims& dims, at::Device device, at::ScalarType dtype);
+
+// The same of ssd_step().
+std::string ssd_step_path_description(const SsdDims& dims, at::Device device, at::ScalarType dtype);
 
 }  // namespace transxssm::ops

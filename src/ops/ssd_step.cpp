@@ -14,9 +14,14 @@
 namespace transxssm::ops {
 namespace {
 
-bool has_kernel(const SsdDims& d, const at::Tensor& packed) {
-  return d.path == SsdPath::automatic && packed.is_cuda() && packed.scalar_type() != at::kDouble &&
-         d.head_dim == kernels::kSsdStepWidth && d.state_dim == kernels::kSsdStepWidth;
+// Null where the kernel takes such a step.
+const char* why_no_kernel(const SsdDims& d, at::Device device, at::ScalarType dtype) {
+  if (d.path == SsdPath::reference) return "kernels.ssd is reference";
+  if (!device.is_cuda()) return "the CPU has no other";
+  if (dtype != at::kBFloat16 && dtype != at::kFloat) return "the kernel takes bf16 and f32";
+  if (d.head_dim != kernels::kSsdStepWidth || d.state_dim != kernels::kSsdStepWidth)
+    return "the kernel takes heads and states 128 wide";
+  return nullptr;
 }
 
 // What only the kernel asks for: everything is read through bare pointers.
@@ -35,11 +40,20 @@ const float* weights(const char* what, const ParameterPtr& parameter) {
   return parameter->weight.const_data_ptr<float>();
 }
 
+// A grid has 2¹⁶ − 1 blocks along y and z.
+void check_size(const SsdDims& d, const at::Tensor& packed) {
+  constexpr int64_t kMost = 65535;
+  expect(packed.size(0) <= kMost && d.num_heads <= kMost,
+         concat("ssd_step packed: expected at most ", kMost, " sequences and heads, got ", packed.size(0),
+                " and ", d.num_heads));
+}
+
 at::Tensor step_by_kernel(const SsdDims& d, const at::Tensor& packed_bw, const ParameterPtr& a_log_h,
                           const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h, const RopeTable* rope,
                           const at::Tensor& positions_b, at::Tensor& state_bhpn) {
   const at::NoGradGuard no_grad;
   check_for_kernel(rope, state_bhpn);
+  check_size(d, packed_bw);
   const c10::DeviceGuard guard(packed_bw.device());
   const at::Tensor y = at::empty({packed_bw.size(0), d.num_heads * d.head_dim}, packed_bw.options());
   kernels::SsdStepParams p{};
@@ -78,8 +92,14 @@ at::Tensor ssd_step(const SsdDims& dims, const at::Tensor& packed_bw, const Para
   expect_dtype("ssd_step positions", positions_b, at::kLong);
   expect_device("ssd_step positions", positions_b, packed_bw.device());
   check_state(dims, packed_bw, state_bhpn);
-  const auto step = has_kernel(dims, packed_bw) ? step_by_kernel : reference::ssd_step;
+  const bool has_kernel = !why_no_kernel(dims, packed_bw.device(), packed_bw.scalar_type());
+  const auto step = has_kernel ? step_by_kernel : reference::ssd_step;
   return step(dims, packed_bw, a_log_h, dt_bias_h, d_skip_h, rope, positions_b, state_bhpn);
+}
+
+std::string ssd_step_path_description(const SsdDims& dims, at::Device device, at::ScalarType dtype) {
+  const char* reason = why_no_kernel(dims, device, dtype);
+  return reason ? concat("LibTorch (", reason, ")") : "one CUDA kernel";
 }
 
 }  // namespace transxssm::ops

@@ -40,6 +40,10 @@ TEST_CASE("bench: bad arguments are refused before anything is measured") {
   require_refused("ops --op ssd --shape 1024,16777216,8", "has 2^31 tokens or more");
   require_refused("ops --op ssd_step --shape 8,4096,16", "--shape 8,4096,16: expected batch,heads");
   require_refused("ops --op ssd_step --documents", "--documents has no effect on ssd_step");
+  require_refused("ops --op ssd_step --groups 1",
+                  "--groups, --skip and --no-rope have no effect on ssd_step");
+  require_refused("ops --op attention --skip", "--groups, --skip and --no-rope have no effect on attention");
+  require_refused("ops --op ssd --groups 3", "--groups 3: does not divide 8 heads");
   require_refused("ops --op swiglu --shape 8", "--shape 8: expected tokens,width");
   require_refused("ops --op adamw --documents", "--documents has no effect on adamw");
   require_refused("ops --op ssd --repeats 0", "--repeats");
@@ -72,6 +76,7 @@ TEST_CASE("bench step: times the step that training takes, on a CPU too, and lea
   REQUIRE(report.at("memory_peak_bytes") > 0);
   REQUIRE(report.at("start_up_seconds") > 0);
   REQUIRE(report.at("results").size() == 2);
+  REQUIRE(contains(report.at("paths").dump(), "SSD scan: chunked LibTorch (the CPU has no other)"));
   for (const auto& row : report.at("results")) REQUIRE(row.at("tokens_per_second") > 0);
   REQUIRE(changes(before, contents(tiny.folder.path()), {}) == std::vector<std::string>{});
 }
@@ -97,6 +102,9 @@ TEST_CASE("bench prefill and decode: time what generate runs, on a CPU too") {
     const auto report = nlohmann::json::parse(ended.out);
     REQUIRE(report.at("pass") == pass);
     REQUIRE(report.at("tokens_per_second") > 0);
+    REQUIRE(contains(report.at("paths").dump(), "SSD scan: chunked LibTorch (the CPU has no other)"));
+    REQUIRE(contains(report.at("paths").dump(), "SSD step: LibTorch (the CPU has no other)") ==
+            (pass == "decode"));
     REQUIRE(report.at(pass == "decode" ? "bytes" : "tflops") > 0);
   }
 }
