@@ -90,7 +90,7 @@ class GuardedScan {
     p.d_d_skip = c_.d_skip ? f32(d_parameters[2]) : nullptr;
     for (float** by_token : {&p.pairs, &p.inter, &p.added, &p.direct, &p.skip})
       *by_token = f32(make({rows_, tokens_}, at::kFloat));
-    p.anchors = f32(make({rows_, kernels::ssd_anchors(tokens_), kernels::kSsdAnchorParts}, at::kFloat));
+    p.anchors = f32(make({rows_, kernels::ssd_spans(tokens_), kernels::kSsdAnchorParts}, at::kFloat));
     p.sums = f32(make({3, rows_, kernels::kSsdSumParts}, at::kFloat));
     kernels::ssd_backward(p, stream());
     REQUIRE(guarded_.intact());
