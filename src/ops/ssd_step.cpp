@@ -52,8 +52,8 @@ at::Tensor step_by_kernel(const SsdDims& d, const at::Tensor& packed_bw, const P
                           const ParameterPtr& dt_bias_h, const ParameterPtr& d_skip_h, const RopeTable* rope,
                           const at::Tensor& positions_b, at::Tensor& state_bhpn) {
   const at::NoGradGuard no_grad;
-  check_for_kernel(rope, state_bhpn);
   check_size(d, packed_bw);
+  check_for_kernel(rope, state_bhpn);
   const c10::DeviceGuard guard(packed_bw.device());
   const at::Tensor y = at::empty({packed_bw.size(0), d.num_heads * d.head_dim}, packed_bw.options());
   kernels::SsdStepParams p{};

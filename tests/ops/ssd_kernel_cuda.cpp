@@ -202,6 +202,23 @@ TEST_CASE("ssd kernels: wrong arguments are named with what was expected", "[ops
   require_error([&] { c.run(); }, "groups that divide 2 heads, got 3");
 }
 
+TEST_CASE("ssd kernels: more sequences than a grid has blocks are refused", "[ops][cuda]") {
+  if (!kernels_run_here()) return;
+  SsdCase c = on_gpu(kernel_case(one_document(1, 1), 1, 1));
+  const int64_t batch = 65536, columns = ops::ssd_packed_columns(c.dims);  // 385
+  c.packed = at::zeros({batch, 1, 392}, c.packed.options()).narrow(2, 0, columns);
+  c.documents = ops::one_document_per_row(batch, 1, kGpu);
+  require_error([&] { c.run(); },
+                "expected at most 65535 sequences of 8388480 tokens and 65535 heads, got 65536 of 1 and 1");
+  at::Tensor state =
+      at::zeros({1, 1, 128, 128}, c.packed.options().dtype(at::kFloat)).expand({batch, 1, 128, 128});
+  const auto step = [&] {
+    ops::ssd_step(c.dims, c.packed.select(1, 0), c.a_log, c.dt_bias, c.d_skip, nullptr,
+                  c.documents.positions.select(1, 0), state);
+  };
+  require_error(step, "ssd_step packed: expected at most 65535 sequences and heads, got 65536 and 1");
+}
+
 TEST_CASE("ssd kernels: rows that bulk copies can't read are refused", "[ops][cuda]") {
   if (!kernels_run_here()) return;
   SsdCase c = on_gpu(kernel_case(one_document(2, 70), 2, 2));
