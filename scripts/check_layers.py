@@ -15,7 +15,7 @@ MAY_INCLUDE = {
     "optim": {"core", "config", "ops", "csrc_cuda", "parallel"},
     "data": {"core", "config", "ops"},
     "model": {"core", "config", "ops", "csrc_cuda"},
-    "checkpoint": {"core", "config", "optim"},
+    "checkpoint": {"core", "config", "optim", "parallel"},
     "export": {"core", "config", "ops", "optim", "data", "model", "checkpoint"},
     "eval": {"core", "data"},
     "parallel": {"core", "csrc_cuda"},

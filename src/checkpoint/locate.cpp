@@ -7,6 +7,7 @@
 #include "checkpoint/reader.h"
 #include "core/check.h"
 #include "core/logging.h"
+#include "parallel/agreement.h"
 
 namespace transxssm {
 namespace fs = std::filesystem;
@@ -71,24 +72,42 @@ std::vector<CheckpointEntry> list_checkpoints(const fs::path& path) {
   return entries;
 }
 
-std::string damage_of(const CheckpointEntry& entry) {
+std::string damage_of(const CheckpointEntry& entry) { return damage_in_share(entry, 0, 1); }
+
+std::string damage_in_share(const CheckpointEntry& entry, size_t share, size_t shares) {
   if (!entry.problem.empty()) return entry.problem;
   try {
-    CheckpointReader(entry.folder).verify();
+    CheckpointReader(entry.folder).verify(share, shares);
     return "";
   } catch (const std::exception& error) {
     return error.what();
   }
 }
 
-LatestCheckpoint find_latest_valid(const fs::path& run_or_checkpoints) {
+std::string with_shared_checks(const Mesh& mesh, const std::function<std::string(const DamageOf&)>& work) {
+  const auto own_share = [&](const std::string& folder) {
+    return damage_in_share({folder, 0, std::nullopt, ""}, static_cast<size_t>(mesh.rank()),
+                           static_cast<size_t>(mesh.size()));
+  };
+  const auto with_help = [&](const Ask& ask) {
+    return work([&](const CheckpointEntry& entry) -> std::string {
+      if (!entry.problem.empty()) return entry.problem;
+      for (std::string& damage : ask(entry.folder.string()))
+        if (!damage.empty()) return std::move(damage);
+      return "";
+    });
+  };
+  return on_first_with_help(mesh, with_help, own_share);
+}
+
+LatestCheckpoint find_latest_valid(const fs::path& run_or_checkpoints, const DamageOf& damage) {
   LatestCheckpoint latest;
   int64_t chosen_step = -1;
   auto entries = list_checkpoints(run_or_checkpoints);
   std::reverse(entries.begin(), entries.end());
   for (auto& entry : entries) {
     if (latest.folder && (entry.manifest || entry.step < chosen_step)) continue;
-    entry.problem = damage_of(entry);
+    entry.problem = damage(entry);
     if (!entry.problem.empty()) {
       latest.skipped.push_back(std::move(entry));
     } else {

@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "checkpoint/manifest.h"
+#include "parallel/mesh.h"
 
 namespace transxssm {
 
@@ -26,8 +28,16 @@ struct CheckpointEntry {
 // manifests are read.
 std::vector<CheckpointEntry> list_checkpoints(const std::filesystem::path& path);
 
-// Why the tensors of a checkpoint can't be trusted, or empty when all its checksums hold.
+// Why the tensors of a checkpoint can't be trusted, or empty when all its checksums hold, or those in the
+// share of one of several readers.
 std::string damage_of(const CheckpointEntry& entry);
+std::string damage_in_share(const CheckpointEntry& entry, size_t share, size_t shares);
+
+using DamageOf = std::function<std::string(const CheckpointEntry&)>;
+
+// Runs `work` on the first rank, where it can look for damage with the help of all ranks, each reading its
+// share. All get what it returns, its InputError included.
+std::string with_shared_checks(const Mesh& mesh, const std::function<std::string(const DamageOf&)>& work);
 
 struct LatestCheckpoint {
   std::optional<std::filesystem::path> folder;
@@ -35,7 +45,8 @@ struct LatestCheckpoint {
 };
 
 // The checkpoint saved last that verifies. `skipped` may hold damaged ones although there is no valid one.
-LatestCheckpoint find_latest_valid(const std::filesystem::path& run_or_checkpoints);
+LatestCheckpoint find_latest_valid(const std::filesystem::path& run_or_checkpoints,
+                                   const DamageOf& damage = damage_of);
 
 // The step folder that a user means by `path`: a step folder, the link `latest`, or the newest valid one of a
 // run folder or checkpoints folder (each skipped one is logged with the reason). Throws InputError when there

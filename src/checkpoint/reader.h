@@ -1,10 +1,11 @@
-// Reading one checkpoint folder. Every tensor's checksum is verified as it is read.
+// Reading one checkpoint folder. Checksums are verified as it is read.
 #pragma once
 
 #include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <ATen/core/Tensor.h>
@@ -25,15 +26,23 @@ class CheckpointReader {
 
   // One tensor on the CPU. Throws InputError naming it when it is missing or damaged.
   at::Tensor read(const std::string& name) const;
+  // Elements of one, flat. Little more is read.
+  at::Tensor read(const std::string& name, const ElementRange& elements) const;
 
-  // The tensors whose name `wanted` accepts (default: all) and the values.
-  StateDict load(const std::function<bool(const std::string& name)>& wanted = {}) const;
+  // Tensors and values. `wanted` says which elements of a tensor, or nothing for all of it; those beyond its
+  // end are left out.
+  StateDict load(
+      const std::function<std::optional<ElementRange>(const std::string& name)>& wanted = {}) const;
 
-  // Reads everything. Throws InputError naming the first damaged tensor.
-  void verify() const;
+  // Reads everything, or the share of one of several readers. Throws InputError naming the first damaged
+  // tensor.
+  void verify(size_t share = 0, size_t shares = 1) const;
 
  private:
   const SafetensorsFile& shard(const std::string& name) const;
+  // The part number `number` of a piece that has a checksum of its own; verified.
+  void read_part(const std::string& tensor, const TensorRecord& record, const TensorPiece& piece,
+                 size_t number, void* to) const;
 
   std::filesystem::path folder_;
   Manifest manifest_;

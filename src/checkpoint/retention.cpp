@@ -9,7 +9,7 @@ namespace transxssm {
 namespace fs = std::filesystem;
 
 RetentionPlan plan_retention(std::vector<CheckpointEntry> entries, const Retention& retention,
-                             const std::function<std::string(const CheckpointEntry&)>& damage) {
+                             const DamageOf& damage) {
   expect_input(retention.keep_last >= 1 && retention.keep_every >= 0,
                concat("checkpoints to keep: the last ", retention.keep_last, " and every ",
                       retention.keep_every, "th step; the first must be at least 1, the second at least 0"));

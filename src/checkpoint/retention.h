@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -25,7 +24,7 @@ struct RetentionPlan {
 
 // `entries` as list_checkpoints gives them. `damage` is asked only about those that count as the last k.
 RetentionPlan plan_retention(std::vector<CheckpointEntry> entries, const Retention& retention,
-                             const std::function<std::string(const CheckpointEntry&)>& damage = damage_of);
+                             const DamageOf& damage = damage_of);
 
 // Removes a step folder such that it is whole or gone at any moment.
 void remove_checkpoint(const std::filesystem::path& folder);

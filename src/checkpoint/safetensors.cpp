@@ -69,6 +69,12 @@ std::string safetensors_dtype(at::ScalarType type) {
   throw std::runtime_error(concat("safetensors files can't hold tensors of type ", c10::toString(type)));
 }
 
+at::ScalarType safetensors_type(const std::string& dtype) {
+  for (const auto& [name, type] : kTypes)
+    if (name == dtype) return type;
+  throw InputError(concat("the tensor type ", dtype, " is not supported"));
+}
+
 void write_safetensors_as_made(const fs::path& file, const std::vector<TensorToWrite>& tensors,
                                const OnBytes& on_bytes) {
   const std::string header = header_text(tensors);
@@ -163,8 +169,15 @@ const SafetensorsFile::Entry& SafetensorsFile::entry(const std::string& name) co
 at::Tensor SafetensorsFile::read(const std::string& name) const {
   const Entry& wanted = entry(name);
   at::Tensor tensor = at::empty(wanted.shape, wanted.type);
-  read_bytes(tensor.mutable_data_ptr(), wanted.size, wanted.begin, concat("tensor ", name));
+  read_bytes_of(name, 0, wanted.size, tensor.mutable_data_ptr());
   return tensor;
+}
+
+void SafetensorsFile::read_bytes_of(const std::string& name, uint64_t begin, uint64_t size, void* to) const {
+  const Entry& wanted = entry(name);
+  expect(begin <= wanted.size && size <= wanted.size - begin,
+         concat("bytes [", begin, ", ", begin + size, ") of tensor ", name, ", which has ", wanted.size));
+  read_bytes(to, size, wanted.begin + begin, concat("tensor ", name));
 }
 
 void SafetensorsFile::read_bytes(void* to, uint64_t size, uint64_t offset, const std::string& what) const {

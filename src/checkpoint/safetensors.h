@@ -16,6 +16,8 @@ namespace transxssm {
 
 // "BF16" for at::kBFloat16 and so on. Throws std::runtime_error for a type that the format doesn't have.
 std::string safetensors_dtype(at::ScalarType type);
+// The other way; InputError for an unknown name.
+at::ScalarType safetensors_type(const std::string& dtype);
 
 // A tensor that is made when its turn comes, so that only one exists at a time.
 struct TensorToWrite {
@@ -57,6 +59,8 @@ class SafetensorsFile {
 
   // The tensor in memory of its own, on the CPU.
   at::Tensor read(const std::string& name) const;
+  // `size` of its bytes, from byte `begin` of it on.
+  void read_bytes_of(const std::string& name, uint64_t begin, uint64_t size, void* to) const;
 
  private:
   [[noreturn]] void damaged(const std::string& why) const;

@@ -18,6 +18,7 @@
 #include "bench/device_timer.h"
 #include "bench/ssd_work.h"
 #include "bench/stream_work.h"
+#include "cli/bench_comm.h"
 #include "cli/bench_gemm.h"
 #include "cli/bench_inference.h"
 #include "cli/bench_step.h"
@@ -351,9 +352,9 @@ void bench_ops(const Options& options) {
 
 }  // namespace
 
-void add_bench_command(CLI::App& app) {
-  CLI::App* verb =
-      app.add_subcommand("bench", "Time training steps, generation, or single operators on a GPU");
+void add_bench_command(CLI::App& app, int& exit_code) {
+  CLI::App* verb = app.add_subcommand(
+      "bench", "Time training steps, generation, or single operators on a GPU, and communication");
   verb->require_subcommand(1);
   add_bench_step_command(*verb);
   const auto options = std::make_shared<Options>();
@@ -387,6 +388,7 @@ void add_bench_command(CLI::App& app) {
   ops->add_flag("--json", options->json, "Print one JSON object");
   ops->callback([options] { bench_ops(*options); });
   add_bench_gemm(*verb);
+  add_bench_comm_command(*verb, exit_code);
   add_bench_inference_commands(*verb);
 }
 

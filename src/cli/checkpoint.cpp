@@ -95,12 +95,10 @@ void print_summary(const CheckpointReader& reader) {
   std::map<std::string, Sum> by_dtype;
   std::map<std::string, int64_t> by_shard;
   for (const auto& [name, record] : manifest.tensors) {
-    int64_t elements = 1;
-    for (const int64_t length : record.shape) elements *= length;
     auto& sum = by_dtype[record.dtype];
     ++sum.tensors;
-    sum.elements += elements;
-    ++by_shard[record.shard];
+    sum.elements += record.numel();
+    for (const TensorPiece& piece : record.pieces) ++by_shard[piece.shard];
   }
   print_table({{"folder", reader.folder().string()},
                {"step", std::to_string(manifest.step)},
@@ -111,7 +109,7 @@ void print_summary(const CheckpointReader& reader) {
   for (const auto& [dtype, sum] : by_dtype)
     rows.push_back({dtype, std::to_string(sum.tensors), std::to_string(sum.elements)});
   print_table(rows);
-  rows = {{"", ""}, {"shard", "tensors"}};
+  rows = {{"", ""}, {"shard", "tensors or parts of them"}};
   for (const auto& [shard, tensors] : by_shard) rows.push_back({shard, std::to_string(tensors)});
   print_table(rows);
   std::cout << "\nvalues " << manifest.values.dump(2) << "\nrun " << manifest.run.dump(2) << '\n';

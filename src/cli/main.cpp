@@ -52,7 +52,7 @@ int run(int argc, char** argv) {
   add_data_command(app);
   add_checkpoint_command(app);
   add_config_command(app);
-  add_bench_command(app);
+  add_bench_command(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

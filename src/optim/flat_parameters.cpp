@@ -94,13 +94,12 @@ bool lies_at(const at::Tensor& view, const at::Tensor& buffer, int64_t offset, a
          view.sizes() == shape && view.is_contiguous();
 }
 
-void expect_fits(const at::Tensor& tensor, const std::string& key, at::IntArrayRef shape,
+void expect_fits(const std::string& key, at::ScalarType type, at::IntArrayRef shape, at::IntArrayRef needed,
                  std::initializer_list<at::ScalarType> dtypes) {
-  expect_input(tensor.sizes() == shape,
-               concat("tensor ", key, " has the shape ", tensor.sizes(), ", this model needs ", shape));
-  expect_input(
-      std::find(dtypes.begin(), dtypes.end(), tensor.scalar_type()) != dtypes.end(),
-      concat("tensor ", key, " has the type ", tensor.scalar_type(), ", expected ", *dtypes.begin()));
+  expect_input(shape == needed,
+               concat("tensor ", key, " has the shape ", shape, ", this model needs ", needed));
+  expect_input(std::find(dtypes.begin(), dtypes.end(), type) != dtypes.end(),
+               concat("tensor ", key, " has the type ", type, ", expected ", *dtypes.begin()));
 }
 
 void expect_present(bool present, const std::string& key) {
@@ -287,17 +286,40 @@ void FlatParameters::check_views() const {
 
 void FlatParameters::save_state(StateDict& out) const {
   expect(use_ == ParameterUse::training, "parameters made for inference have no state to save");
-  expect(!sharding_.optimizer_state, "ranks share the state: it has to be gathered first");
-  save_state({matrices_.master, matrices_.m, matrices_.v}, {vectors_.master, vectors_.m, vectors_.v}, out);
+  for (const LogicalView& tensor : logical_) {
+    const ElementRange own = own_part(tensor);
+    if (own.count == 0) continue;
+    const int64_t begin = tensor.offset + own.first;
+    const OwnedRange& range = *std::find_if(owned_.begin(), owned_.end(), [&](const OwnedRange& candidate) {
+      return candidate.buffer == tensor.buffer && candidate.begin <= begin && begin < candidate.end;
+    });
+    const auto save = [&](const std::string& key, const at::Tensor& held) {
+      const at::Tensor flat = held.narrow(0, begin - range.begin, own.count);
+      const bool whole = own.count == product(tensor.shape);
+      out.tensors[key] = whole ? flat.view(tensor.shape) : flat;
+      if (!whole) out.parts[key] = {tensor.shape, own.first};
+    };
+    save(kModel + tensor.name, range.master);
+    save(kAdamM + tensor.name, range.m);
+    save(kAdamV + tensor.name, range.v);
+  }
 }
 
-void FlatParameters::save_state(const WholeState& matrices, const WholeState& vectors, StateDict& out) const {
-  for (const LogicalView& tensor : logical_) {
-    const WholeState& whole = tensor.buffer == &matrices_ ? matrices : vectors;
-    out.tensors[kModel + tensor.name] = view_of(whole.weight, tensor.offset, tensor.shape);
-    out.tensors[kAdamM + tensor.name] = view_of(whole.m, tensor.offset, tensor.shape);
-    out.tensors[kAdamV + tensor.name] = view_of(whole.v, tensor.offset, tensor.shape);
-  }
+ElementRange FlatParameters::own_part(const LogicalView& tensor) const {
+  const auto& buckets = tensor.buffer->buckets;
+  const auto bucket = std::find_if(buckets.begin(), buckets.end(),
+                                   [&](const Bucket& candidate) { return tensor.offset < candidate.end; });
+  const int64_t part = bucket->part(sharding_.ranks), part_begin = bucket->begin + sharding_.rank * part;
+  const int64_t begin = std::max(tensor.offset, part_begin);
+  const int64_t end = std::min(tensor.offset + product(tensor.shape), part_begin + part);
+  return begin < end ? ElementRange{begin - tensor.offset, end - begin} : ElementRange{};
+}
+
+std::optional<ElementRange> FlatParameters::own_part(const std::string& name) const {
+  for (const LogicalView& tensor : logical_)
+    if (name == kModel + tensor.name || name == kAdamM + tensor.name || name == kAdamV + tensor.name)
+      return own_part(tensor);
+  return std::nullopt;
 }
 
 void FlatParameters::load_state(const StateDict& in) {
@@ -309,12 +331,13 @@ void FlatParameters::load_state(const StateDict& in) {
 
   zero();
   for (const LogicalView& tensor : logical_) {
-    const auto read = [&](const std::string& prefix) {
-      return in.tensors.at(prefix + tensor.name).reshape(-1);
+    const auto load = [&](const std::string& key, StatePart part) {
+      const auto found = in.parts.find(key);
+      write(tensor, part, in.tensors.at(key).reshape(-1), found == in.parts.end() ? 0 : found->second.first);
     };
-    write(tensor, StatePart::weight, read(kModel));
-    write(tensor, StatePart::m, read(kAdamM));
-    write(tensor, StatePart::v, read(kAdamV));
+    load(kModel + tensor.name, StatePart::weight);
+    load(kAdamM + tensor.name, StatePart::m);
+    load(kAdamV + tensor.name, StatePart::v);
   }
 }
 
@@ -333,7 +356,8 @@ void FlatParameters::load_weights(const std::vector<std::string>& names,
   zero();
   for (const LogicalView& tensor : logical_) {
     const at::Tensor weight = read(kModel + tensor.name);
-    expect_fits(weight, kModel + tensor.name, tensor.shape, {at::kFloat, at::kBFloat16});
+    expect_fits(kModel + tensor.name, weight.scalar_type(), weight.sizes(), tensor.shape,
+                {at::kFloat, at::kBFloat16});
     write(tensor, StatePart::weight, weight.reshape(-1));
   }
 }
@@ -341,9 +365,18 @@ void FlatParameters::load_weights(const std::vector<std::string>& names,
 void FlatParameters::expect_logical_shapes(const StateDict& in, const std::string& prefix,
                                            std::initializer_list<at::ScalarType> dtypes) const {
   for (const LogicalView& tensor : logical_) {
-    const auto found = in.tensors.find(prefix + tensor.name);
-    expect_present(found != in.tensors.end(), prefix + tensor.name);
-    expect_fits(found->second, prefix + tensor.name, tensor.shape, dtypes);
+    const std::string key = prefix + tensor.name;
+    const auto found = in.tensors.find(key);
+    expect_present(found != in.tensors.end(), key);
+    const auto part = in.parts.find(key);
+    expect_fits(key, found->second.scalar_type(),
+                part == in.parts.end() ? found->second.sizes() : at::IntArrayRef(part->second.shape),
+                tensor.shape, dtypes);
+    const ElementRange own = own_part(tensor);
+    expect(part == in.parts.end() || own.count == 0 ||
+               (part->second.first <= own.first &&
+                own.first + own.count <= part->second.first + found->second.numel()),
+           concat("of tensor ", key, " a part is missing that this rank loads"));
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,11 +44,6 @@ struct OwnedRange {
 };
 
 enum class StatePart { weight, m, v };
-
-// Of one buffer, in its layout.
-struct WholeState {
-  at::Tensor weight, m, v;
-};
 
 // A logical tensor (core/parameter.h), as views of the buffers where this rank holds them whole.
 struct LogicalView {
@@ -108,12 +104,14 @@ class FlatParameters final : public Stateful {
   // Throws when a parameter's weight or gradient no longer lies at its place in the buffers.
   void check_views() const;
 
-  // Tensors model/<logical>, adam_m/<logical>, adam_v/<logical>. Loading refuses what is missing,
-  // superfluous, or of another shape or dtype, before anything is changed. State that ranks share is saved by
-  // ParameterExchange.
+  // Tensors model/<logical>, adam_m/<logical>, adam_v/<logical>: of each the elements that this rank saves,
+  // at any stage its part of the tensor's bucket, which is all of it for a rank alone. Loading needs these
+  // elements and takes more; ParameterExchange::share_state() brings the other ranks'. It refuses what is
+  // missing, superfluous, or of another shape or dtype, on every rank and before anything is changed.
   void save_state(StateDict& out) const override;
-  void save_state(const WholeState& matrices, const WholeState& vectors, StateDict& out) const;
   void load_state(const StateDict& in) override;
+  // Which elements of a tensor of that name this rank saves; nothing for unknown names.
+  std::optional<ElementRange> own_part(const std::string& name) const;
 
   // Weights only: model/<logical>, f32 or bf16. Moments become zero.
   void load_weights(const StateDict& in);
@@ -133,6 +131,7 @@ class FlatParameters final : public Stateful {
   void add(const ParameterSpec& spec, const FlatBuffer& buffer, int64_t offset);
   void add_owned(const FlatBuffer& buffer);
   void add_gaps(const std::vector<ParameterSpec>& specs, const FlatLayout& matrices);
+  ElementRange own_part(const LogicalView& tensor) const;
   void expect_logical_shapes(const StateDict& in, const std::string& prefix,
                              std::initializer_list<at::ScalarType> dtypes) const;
   void zero();

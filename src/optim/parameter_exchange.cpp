@@ -4,7 +4,6 @@
 #include <utility>
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
 
 namespace transxssm {
 
@@ -70,36 +69,22 @@ void ParameterExchange::finish_weights() {
   weights_.clear();
 }
 
-at::Tensor ParameterExchange::gathered(const FlatBuffer& buffer, at::Tensor OwnedRange::*part) const {
-  const int64_t ranks = parameters_.sharding().ranks;
-  at::Tensor all;
-  if (mesh_.is_first()) all = at::empty({buffer.compute.numel()}, buffer.m.options().device(at::kCPU));
-  int64_t begin = 0;
-  for (const OwnedRange& range : parameters_.owned()) {
-    if (range.buffer != &buffer) continue;
-    const at::Tensor& own = range.*part;
-    const at::Tensor bucket = at::empty({own.numel() * ranks}, own.options());
-    mesh_.all_gather(bucket, own);
-    if (all.defined()) all.narrow(0, begin, bucket.numel()).copy_(bucket);
-    begin += bucket.numel();
-  }
-  return all;
-}
-
-WholeState ParameterExchange::gathered(const FlatBuffer& buffer) const {
-  return {buffer.master.is_same(buffer.compute) ? buffer.master : gathered(buffer, &OwnedRange::master),
-          gathered(buffer, &OwnedRange::m), gathered(buffer, &OwnedRange::v)};
-}
-
-void ParameterExchange::save_state(StateDict& out) const {
+void ParameterExchange::share_state() {
   const at::NoGradGuard no_grad;
-  if (!parameters_.sharding().optimizer_state) {
-    if (mesh_.is_first()) parameters_.save_state(out);
+  const Sharding& sharding = parameters_.sharding();
+  if (sharding.optimizer_state) {
+    for (const OwnedRange& range : parameters_.owned()) weights_final(range);
+    finish_weights();
     return;
   }
-  const WholeState matrices = gathered(parameters_.matrices());
-  const WholeState vectors = gathered(parameters_.vectors());
-  if (mesh_.is_first()) parameters_.save_state(matrices, vectors, out);
+  for (const auto& [buffer, bucket] : order_) {
+    const int64_t part = bucket->part(sharding.ranks);
+    for (const at::Tensor& state : {buffer->master, buffer->m, buffer->v}) {
+      const at::Tensor whole = state.narrow(0, bucket->begin, bucket->end - bucket->begin);
+      mesh_.all_gather(whole, whole.narrow(0, sharding.rank * part, part));
+    }
+  }
+  parameters_.refresh_compute();
 }
 
 }  // namespace transxssm

@@ -7,7 +7,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "core/state.h"
 #include "optim/flat_parameters.h"
 #include "parallel/mesh.h"
 
@@ -33,8 +32,8 @@ class ParameterExchange {
   void weights_final(const OwnedRange& range);
   void finish_weights();
 
-  // FlatParameters::save_state of the first rank; all ranks call it. On the CPU where state is shared.
-  void save_state(StateDict& out) const;
+  // After every rank has loaded its part of the state: each gets what it needs of the others'.
+  void share_state();
 
  private:
   struct Place {
@@ -47,8 +46,6 @@ class ParameterExchange {
     at::Tensor grad;  // where it belongs
   };
   void send_gradients(const Place& place);
-  at::Tensor gathered(const FlatBuffer& buffer, at::Tensor OwnedRange::*part) const;
-  WholeState gathered(const FlatBuffer& buffer) const;
 
   FlatParameters& parameters_;
   const Mesh& mesh_;

@@ -135,7 +135,12 @@ Communicator& Mesh::connected() const {
 }
 
 std::vector<std::string> Mesh::exchange(const std::string& mine) const {
-  return impl_ ? impl_->rendezvous.exchange(mine) : std::vector<std::string>{mine};
+  if (!impl_) return {mine};
+  try {
+    return impl_->rendezvous.exchange(mine);
+  } catch (const std::exception& error) {
+    throw std::runtime_error(impl_->monitor.explain_exchange(error.what()));
+  }
 }
 
 void Mesh::barrier() const { exchange(""); }

@@ -16,6 +16,8 @@ using Clock = std::chrono::steady_clock;
 using Milliseconds = std::chrono::milliseconds;
 
 constexpr const char* kVerdict = "verdict";
+constexpr const char* kLeft = "left";  // beat of a rank that ended in order
+constexpr const char* kIsDead = " is dead or stands still: it no longer answers";
 constexpr int kSilentBeats = 5;  // of a process that is taken for dead
 
 std::string key_of(int rank) { return concat("life/", rank); }
@@ -29,6 +31,7 @@ Monitor::Monitor(c10::intrusive_ptr<c10d::Store> store, int rank, std::vector<st
     : store_(std::move(store)),
       rank_(rank),
       hosts_(std::move(hosts)),
+      life_timeout_(timeout),
       timeout_(timeout),
       progress_(progress) {
   publish();
@@ -42,6 +45,10 @@ Monitor::~Monitor() {
   }
   wake_.notify_all();
   thread_.join();
+  try {
+    store_->set(key_of(rank_), kLeft);
+  } catch (const std::exception&) {  // the others are gone before
+  }
 }
 
 void Monitor::on_failure(std::function<void(const std::string&)> action) {
@@ -83,18 +90,30 @@ bool Monitor::ends_within(int beats) {
   return false;
 }
 
-std::string Monitor::blame() {
+std::string Monitor::silent_rank() {
   const int size = static_cast<int>(hosts_.size());
   std::vector<std::string> beats;
   for (int rank = 0; rank < size; ++rank) beats.push_back(sign_of(rank).beat);
   if (ends_within(kSilentBeats)) return "";
+  for (int rank = 0; rank < size; ++rank)
+    if (rank != rank_ && sign_of(rank).beat == beats[static_cast<size_t>(rank)])
+      return concat(name_of(rank), kIsDead);
+  return "";
+}
+
+std::string Monitor::blame() {
+  const int size = static_cast<int>(hosts_.size());
+  const std::string silent = silent_rank();
+  if (!silent.empty()) return silent;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return "";
+  }
   const uint64_t started = progress_.seen().started;
   std::string behind;
   for (int rank = 0; rank < size; ++rank) {
     if (rank == rank_) continue;
     const Sign sign = sign_of(rank);
-    if (sign.beat == beats[static_cast<size_t>(rank)])
-      return concat(name_of(rank), " is dead or stands still: it no longer answers");
     if (behind.empty() && sign.seen.started < started)
       behind =
           concat(name_of(rank), " hangs: it has started ", sign.seen.started, " collectives, the last was ",
@@ -106,10 +125,19 @@ std::string Monitor::blame() {
 }
 
 std::string Monitor::explain(const std::string& failure) {
+  return tell(failure, [&] { return blame(); });
+}
+
+std::string Monitor::explain_exchange(const std::string& failure) {
+  return tell(failure, [&] { return silent_rank(); });
+}
+
+std::string Monitor::tell(const std::string& failure, const std::function<std::string()>& find_reason) {
   rests_ = true;  // this thread ends the process in order
   std::string verdict = failure;
   try {
-    verdict = concat(blame(), " (", failure, ")");
+    const std::string reason = find_reason();
+    if (!reason.empty()) verdict = concat(reason, " (", failure, ")");
     verdict = store_->compareSet(kVerdict, "", verdict);
   } catch (const std::exception& error) {
     verdict = concat(
@@ -142,6 +170,15 @@ std::string Monitor::waiting_verdict(const CollectiveProgress::Seen& seen, Milli
                 " (collective ", seen.started, ")");
 }
 
+bool Monitor::next_is_dead() {
+  const int next = (rank_ + 1) % static_cast<int>(hosts_.size());
+  if (next == rank_) return false;
+  const std::string beat_now = sign_of(next).beat;
+  if (beat_now != next_beat_ || beat_now == kLeft) next_heard_ = Clock::now();
+  next_beat_ = beat_now;
+  return Clock::now() - next_heard_ > std::min(life_timeout_, timeout_.load());
+}
+
 void Monitor::watch() {
   auto seen = progress_.seen();
   auto since = Clock::now();
@@ -162,6 +199,10 @@ void Monitor::watch() {
       } else if (waited > timeout_.load() - (kSilentBeats + 1) * beat()) {
         const std::string own = waiting_verdict(seen, timeout_.load());
         if (!own.empty()) verdict = store_->compareSet(kVerdict, "", own);
+        is_author = verdict == own;
+      } else if (next_is_dead()) {
+        const std::string own = concat(name_of((rank_ + 1) % static_cast<int>(hosts_.size())), kIsDead);
+        verdict = store_->compareSet(kVerdict, "", own);
         is_author = verdict == own;
       }
     } catch (const std::exception&) {

@@ -18,7 +18,8 @@ namespace transxssm {
 
 // A thread that tells the other ranks through the store, at every beat, that this process lives and how far
 // its collectives have got. When one has waited for longer than the timeout, the rank to blame is the one
-// that is silent or has started fewer of them. The first rank to know writes the verdict into the store, and
+// that is silent or has started fewer of them. A rank that is silent for as long is dead wherever the others
+// are: each watches the next one. The first rank to know writes the verdict into the store, and
 // all end with it: their main threads may wait in a collective for ever.
 class Monitor {
  public:
@@ -28,6 +29,7 @@ class Monitor {
   Monitor(const Monitor&) = delete;
   Monitor& operator=(const Monitor&) = delete;
 
+  // Of collectives. A rank may never be silent for longer than the constructor's timeout, or a shorter one.
   void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
   // What is to be done before the process ends.
   void on_failure(std::function<void(const std::string&)> action);
@@ -37,6 +39,8 @@ class Monitor {
   // A collective of this rank has failed, say because a connection broke: who is to blame, in a sentence.
   // The others learn it too.
   std::string explain(const std::string& failure);
+  // The same of ranks that wait for each other through the store.
+  std::string explain_exchange(const std::string& failure);
   // This rank fails for a reason of its own.
   void announce(const std::string& failure);
 
@@ -50,8 +54,13 @@ class Monitor {
   void publish();
   Sign sign_of(int rank) const;
   std::string name_of(int rank) const;
-  // Takes some beats. Empty when this rank ends meanwhile.
+  // Take some beats. Empty when this rank ends meanwhile, the first also when all ranks answer.
+  std::string silent_rank();
   std::string blame();
+  // This rank fails; the others learn why.
+  std::string tell(const std::string& failure, const std::function<std::string()>& find_reason);
+  // Whether the next rank has been silent for too long.
+  bool next_is_dead();
   // Goes on giving signs of life. Whether this rank ends meanwhile.
   bool ends_within(int beats);
   std::string waiting_verdict(const CollectiveProgress::Seen& seen, std::chrono::milliseconds waited);
@@ -60,10 +69,13 @@ class Monitor {
   c10::intrusive_ptr<c10d::Store> store_;
   const int rank_;
   const std::vector<std::string> hosts_;
+  const std::chrono::milliseconds life_timeout_;
   std::atomic<std::chrono::milliseconds> timeout_;
   const CollectiveProgress& progress_;
   std::atomic<int64_t> beats_ = 0;
   std::atomic<bool> rests_ = false;
+  std::string next_beat_;
+  std::chrono::steady_clock::time_point next_heard_ = std::chrono::steady_clock::now();
   std::function<void(const std::string&)> action_;
   bool stopping_ = false;
   std::mutex mutex_;

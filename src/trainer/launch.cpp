@@ -2,8 +2,6 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -28,6 +26,7 @@
 #include "ops/attention.h"
 #include "ops/gemm.h"
 #include "ops/ssd.h"
+#include "parallel/agreement.h"
 #include "trainer/errors.h"
 #include "trainer/inference.h"
 #include "trainer/paths.h"
@@ -124,54 +123,18 @@ int64_t newest_step(const RunFolder& folder) {
   return checkpoints.empty() ? 0 : checkpoints.back().step;
 }
 
-// Runs `work` on the first rank. All get what it returns, and what is wrong with the input is so everywhere.
-std::string on_first(const Mesh& mesh, const std::function<std::string()>& work) {
-  if (mesh.size() == 1) return work();
-  std::string told;
-  if (mesh.is_first()) {
-    try {
-      told = "+" + work();
-    } catch (const InputError& error) {
-      told = concat("-", error.what());
-    }
-  }
-  told = mesh.exchange(told)[0];
-  if (told[0] == '-') throw InputError(told.substr(1));
-  return told.substr(1);
-}
-
-// Runs `work` on every rank. What is wrong with the input of one is so for all.
-void agreed(const Mesh& mesh, const std::function<void()>& work) {
-  std::string complaint;
-  try {
-    work();
-  } catch (const InputError& error) {
-    if (mesh.size() == 1) throw;
-    complaint = error.what();
-  }
-  if (mesh.size() > 1) mesh.agree(complaint);
-}
-
-// What the first rank owns: the folder, locked, and its checkpoints.
+// What the first rank owns: the folder, locked.
 struct Output {
   std::optional<RunFolder> folder;
-  std::optional<Checkpointer> checkpointer;
 
-  std::optional<RunOutput> of_trainer() {
-    if (!folder) return std::nullopt;
-    return RunOutput{*folder, std::move(*checkpointer)};
-  }
   void set_status(const RunStatus& status) const {
     if (folder) folder->set_status(status);
   }
 };
 
-StartPlan shared_plan(const Mesh& mesh, const RunConfig& given, const LaunchOptions& options,
-                      Output& output) {
-  const std::string text = on_first(mesh, [&] {
-    output.checkpointer.emplace(output.folder->checkpoints(),
-                                Retention{given.checkpoint.keep_last, given.checkpoint.keep_every});
-    const StartPlan plan = plan_start(options, output.folder->path());  // after it has cleared up
+StartPlan shared_plan(const Mesh& mesh, const RunConfig& given, const LaunchOptions& options) {
+  const std::string text = with_shared_checks(mesh, [&](const DamageOf& damage) {
+    const StartPlan plan = plan_start(options, given.train.run_dir, damage);
     return std::to_string(static_cast<int>(plan.kind)) + plan.checkpoint.string();
   });
   return {static_cast<StartPlan::Kind>(text[0] - '0'), text.substr(1)};
@@ -187,14 +150,20 @@ int train(const RunConfig& given, const LaunchOptions& options, Mesh& mesh, Outp
   });
   mesh.expect_same("the kind of device", device.device.is_cuda() ? "a GPU" : "a CPU");
   mesh.expect_same("the tokenizer", tokenizer.hash);
-  const StartPlan plan = shared_plan(mesh, given, options, output);
+  std::optional<Checkpointer> checkpointer;  // which clears up before checkpoints are looked for
+  agreed(mesh, [&] {
+    checkpointer.emplace(RunFolder::checkpoints_in(given.train.run_dir),
+                         Retention{given.checkpoint.keep_last, given.checkpoint.keep_every}, mesh);
+  });
+  const StartPlan plan = shared_plan(mesh, given, options);
   const RunConfig config = planned_config(given, options, plan, tokenizer);
   describe(config, device);
   expect_room(config, device, free_memory(device), mesh.size());
   const MemoryPlan memory = plan_memory(config, device, mesh.size());
   log_info(concat("memory: ", format_bytes(memory.peak()), " expected at the peak: ", memory.text()));
   mesh.connect(device.device);
-  Trainer& trainer = made.emplace(config, device, mesh, output.of_trainer(), tokenizer);
+  Trainer& trainer = made.emplace(config, device, mesh, output.folder ? &*output.folder : nullptr,
+                                  std::move(*checkpointer), tokenizer);
   start(trainer, config, plan);
   if (output.folder) record(config, device, *output.folder);
   output.set_status({RunState::running, trainer.step(), "", std::nullopt});

@@ -23,7 +23,10 @@ class RunFolder {
   std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
   std::filesystem::path tensorboard() const { return path_ / "tensorboard"; }
   std::filesystem::path traces() const { return path_ / "trace"; }
-  std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
+  std::filesystem::path checkpoints() const { return checkpoints_in(path_); }
+  static std::filesystem::path checkpoints_in(const std::filesystem::path& run_dir) {
+    return run_dir / "checkpoints";
+  }
 
   // Each replaces its file atomically.
   void write_config(const std::string& yaml) const;           // config.yaml: the resolved configuration

@@ -69,9 +69,9 @@ bool is_free_for(const fs::path& from, const fs::path& run_dir) {
 
 }  // namespace
 
-StartPlan plan_start(const LaunchOptions& options, const fs::path& run_dir) {
+StartPlan plan_start(const LaunchOptions& options, const fs::path& run_dir, const DamageOf& damage) {
   if (options.resume == "auto") {
-    const auto latest = find_latest_valid(run_dir);
+    const auto latest = find_latest_valid(run_dir, damage);
     for (const auto& entry : latest.skipped)
       log_warning(concat("skipping checkpoint ", entry.folder.string(), ": ", entry.problem));
     if (latest.folder) {

@@ -9,6 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/locate.h"
 #include "config/run_config.h"
 
 namespace transxssm {
@@ -29,8 +30,9 @@ struct StartPlan {
 // auto: the newest valid checkpoint of `run_dir` (each damaged newer one is named in a warning), else
 // `init_from`, else a fresh start. none: refused when `run_dir` has checkpoints. A path: that checkpoint,
 // refused when `run_dir` has checkpoints and it is none of them; of an exported folder, which holds nothing
-// else, the weights. Throws InputError.
-StartPlan plan_start(const LaunchOptions& options, const std::filesystem::path& run_dir);
+// else, the weights. `damage` says why a checkpoint can't be trusted. Throws InputError.
+StartPlan plan_start(const LaunchOptions& options, const std::filesystem::path& run_dir,
+                     const DamageOf& damage = damage_of);
 
 // The configuration with which a run goes on from a checkpoint of step `step`: the present one, compared to
 // the one stored with the checkpoint. Changes that leave the mathematics alone are logged; the others throw

@@ -14,6 +14,7 @@
 #include "model/accounting.h"
 #include "ops/gemm.h"
 #include "optim/init.h"
+#include "parallel/agreement.h"
 #include "trainer/device_batch.h"
 #include "trainer/evaluator.h"
 #include "trainer/inference.h"
@@ -45,11 +46,12 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const Mesh& mesh,
-                 std::optional<RunOutput> output, TokenizerFacts tokenizer)
+                 const RunFolder* folder, Checkpointer checkpointer, TokenizerFacts tokenizer)
     : config_(config),
       device_(device),
       mesh_(mesh),
-      output_(std::move(output)),
+      folder_(folder),
+      checkpointer_(std::move(checkpointer)),
       tokenizer_(std::move(tokenizer)),
       stop_watch_(config.train.max_minutes),
       loader_(config.data, loader_shape(config, tokenizer_, mesh)),
@@ -60,8 +62,7 @@ Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const Mes
       schedule_(make_lr_schedule(config.optimizer, config.schedule, config.train.max_steps)),
       flops_per_token_(train_flops_per_token(config.model, 0)),
       flops_per_key_(train_flops_per_token(config.model, 1) - flops_per_token_),
-      tracer_(output_ ? config.trace : TraceConfig{}, output_ ? output_->folder.traces() : "",
-              device.device) {}
+      tracer_(folder ? config.trace : TraceConfig{}, folder ? folder->traces() : "", device.device) {}
 
 void Trainer::start_fresh() {
   initialize(learner_.parameters, config_.train.seed);
@@ -74,9 +75,13 @@ void Trainer::start_from_weights(const std::filesystem::path& step_or_exported) 
 }
 
 void Trainer::resume(const CheckpointReader& checkpoint) {
-  const StateDict state = checkpoint.load();
-  learner_.parameters.load_state(state);
-  learner_.optimizer.load_state(state);
+  StateDict state;
+  agreed(mesh_, [&] {
+    state = checkpoint.load([&](const std::string& name) { return learner_.parameters.own_part(name); });
+    learner_.parameters.load_state(state);
+    learner_.optimizer.load_state(state);
+  });
+  if (learner_.exchange) learner_.exchange->share_state();
   const auto& progress = state.values.at("trainer");
   step_ = progress.at("step");
   validated_step_ = progress.at("validated_step");
@@ -87,18 +92,17 @@ void Trainer::resume(const CheckpointReader& checkpoint) {
     ops::use_gemm_record(checkpoint.manifest().run.value("gemm", nlohmann::json::object()));
   // Going back to an older checkpoint of this run saves it again, as the newest.
   const auto is_newest = [&] {
-    const auto own = list_checkpoints(output_->folder.path());
+    const auto own = list_checkpoints(folder_->path());
     return !own.empty() && std::filesystem::equivalent(own.back().folder, checkpoint.folder());
   };
-  if (mesh_.exchange(output_ && is_newest() ? "newest" : "")[0] == "newest") saved_step_ = step_;
+  if (on_first(mesh_, [&] { return is_newest() ? "newest" : ""; }) == "newest") saved_step_ = step_;
   open_metrics();
 }
 
 void Trainer::open_metrics() {
-  if (!output_) return;
-  const RunFolder& folder = output_->folder;
-  const auto tensorboard = config_.logging.tensorboard ? folder.tensorboard() : std::filesystem::path();
-  metrics_.emplace(folder.metrics(), tensorboard,
+  if (!folder_) return;
+  const auto tensorboard = config_.logging.tensorboard ? folder_->tensorboard() : std::filesystem::path();
+  metrics_.emplace(folder_->metrics(), tensorboard,
                    step_ > 0 ? MetricsEnd{step_, validated_step_} : MetricsEnd{});
 }
 
@@ -183,7 +187,7 @@ void Trainer::read_reports(size_t leave_queued) {
                  "). Lower optimizer.lr or look at the data of these steps; the newest "
                  "checkpoint is untouched"));
     const bool last = queued.step == config_.train.max_steps;
-    if (output_ && (queued.step % config_.logging.every == 0 || last)) log_step(queued, report);
+    if (folder_ && (queued.step % config_.logging.every == 0 || last)) log_step(queued, report);
   }
 }
 
@@ -218,7 +222,7 @@ void Trainer::validate() {
   const auto tasks = answer_tasks();
   if (!tasks) return;
   validated_step_ = step_;
-  if (!output_) return;
+  if (!folder_) return;
   for (const ValidationResult& result : *results) {
     metrics_->write(ValidationMetrics{step_, result.set, result.loss, result.bits_per_byte});
     std::string line = concat("step ", step_, " | validation ", result.set, " | loss ", result.loss);
@@ -247,50 +251,47 @@ std::optional<std::vector<TaskMetrics>> Trainer::answer_tasks() {
 
 void Trainer::write_gemms() {
   const auto record = ops::gemm_record();
-  if (output_ && !record.empty()) output_->folder.write_gemms(record);
+  if (folder_ && !record.empty()) folder_->write_gemms(record);
   gemms_written_ = true;
 }
 
 void Trainer::tell_step() {
-  output_->folder.set_status({RunState::running, step_, "", std::nullopt});
+  folder_->set_status({RunState::running, step_, "", std::nullopt});
   told_ = Clock::now();
 }
 
 void Trainer::save() {
   read_reports(0);
   const Pace::Pause pause(pace_);
-  StateDict state;
-  if (learner_.exchange)
-    learner_.exchange->save_state(state);
-  else
-    learner_.parameters.save_state(state);
-  if (output_) write_checkpoint(std::move(state));
+  const auto started = Clock::now();
+  if (folder_) folder_->expect_held();
+  const auto path = checkpointer_.save(step_, state(), facts());
   saved_step_ = step_;
-  mesh_.barrier();
+  const double seconds = seconds_since(started);
+  save_seconds_ = std::max(save_seconds_, seconds);
+  if (!folder_) return;
+  tell_step();
+  log_info(concat("saved ", path.string(), " in ", format_duration(seconds)));
 }
 
-void Trainer::write_checkpoint(StateDict state) {
-  const auto started = Clock::now();
-  output_->folder.expect_held();
+StateDict Trainer::state() const {
+  StateDict state;
+  learner_.parameters.save_state(state);
   learner_.optimizer.save_state(state);
   state.values["loader"] = loader_.save_state();
   state.values["trainer"] = {{"step", step_},
                              {"validated_step", validated_step_},
                              {"elapsed_seconds", elapsed_before_ + seconds_since(launched_)},
                              {"loss", last_loss_}};
-  const nlohmann::json run = {{"config", to_json(config_)},
-                              {"tokenizer", tokenizer_.hash},
-                              {"commit", kCommit},
-                              {"libtorch", kTorchVersion},
-                              {"device", device_.name},
-                              {"loss", last_loss_},
-                              {"parameters", learner_.parameters.parameter_count()},
-                              {"gemm", ops::gemm_record()}};
-  const auto path = output_->checkpointer.save(step_, state, run);
-  tell_step();
-  const double seconds = seconds_since(started);
-  save_seconds_ = std::max(save_seconds_, seconds);
-  log_info(concat("saved ", path.string(), " in ", format_duration(seconds)));
+  return state;
+}
+
+nlohmann::json Trainer::facts() const {
+  return {{"config", to_json(config_)}, {"tokenizer", tokenizer_.hash},
+          {"commit", kCommit},          {"libtorch", kTorchVersion},
+          {"device", device_.name},     {"ranks", mesh_.size()},
+          {"loss", last_loss_},         {"parameters", learner_.parameters.parameter_count()},
+          {"gemm", ops::gemm_record()}};
 }
 
 }  // namespace transxssm

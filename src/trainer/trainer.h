@@ -34,19 +34,13 @@ struct TokenizerFacts {
   std::vector<int32_t> bytes_per_token;  // UTF-8 bytes behind each id, none behind control tokens
 };
 
-// What the first of the ranks that train together writes to.
-struct RunOutput {
-  const RunFolder& folder;  // outlives the trainer
-  Checkpointer checkpointer;
-};
-
 // Ranks that train together run one each and take every decision together.
 class Trainer {
  public:
   // Opens the data first (its errors come before anything large is allocated), then makes model and
-  // optimizer. `mesh` is connected and outlives this object. `output`: on the first rank.
-  Trainer(const RunConfig& config, const ComputeDevice& device, const Mesh& mesh,
-          std::optional<RunOutput> output, TokenizerFacts tokenizer);
+  // optimizer. `mesh` is connected and outlives this object, like `folder`, which the first rank has.
+  Trainer(const RunConfig& config, const ComputeDevice& device, const Mesh& mesh, const RunFolder* folder,
+          Checkpointer checkpointer, TokenizerFacts tokenizer);
   Trainer(const Trainer&) = delete;  // its parts refer to each other
   Trainer& operator=(const Trainer&) = delete;
 
@@ -85,14 +79,16 @@ class Trainer {
   void validate();
   std::optional<std::vector<TaskMetrics>> answer_tasks();  // none when stopped
   void save();
-  void write_checkpoint(StateDict state);
-  void tell_step();  // in status.json
+  StateDict state() const;       // of this rank
+  nlohmann::json facts() const;  // of the run, for a checkpoint's manifest
+  void tell_step();              // in status.json
   void write_gemms();
 
   RunConfig config_;
   ComputeDevice device_;
   const Mesh& mesh_;
-  std::optional<RunOutput> output_;
+  const RunFolder* folder_;  // null but on the first rank
+  Checkpointer checkpointer_;
   TokenizerFacts tokenizer_;
   StopWatch stop_watch_;
   Loader loader_;
@@ -100,7 +96,7 @@ class Trainer {
   std::vector<TaskSet> task_sets_;
   Learner learner_;
   LrSchedule schedule_;
-  std::optional<MetricsWriter> metrics_;  // from start on, where there is output
+  std::optional<MetricsWriter> metrics_;  // from start on, on the first rank
 
   int64_t step_ = 0;            // steps done
   int64_t validated_step_ = 0;  // step of the last validation

@@ -66,7 +66,7 @@ inline void flip_byte(const std::filesystem::path& file, int64_t offset_from_end
 }
 
 inline std::filesystem::path first_shard(const std::filesystem::path& step_folder) {
-  return step_folder / "shard-00001-of-00001.safetensors";
+  return step_folder / "shard-00000-00001.safetensors";
 }
 
 }  // namespace transxssm::test

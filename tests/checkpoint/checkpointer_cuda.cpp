@@ -10,7 +10,8 @@ TEST_CASE("checkpointer on CUDA: tensors on the GPU, strided ones too, are saved
           "[checkpoint][cuda]") {
   const TempFolder folder;
   const StateDict state = sample_state();
-  StateDict on_gpu{.tensors = {}, .values = state.values};
+  StateDict on_gpu;
+  on_gpu.values = state.values;
   for (const auto& [name, tensor] : state.tensors) on_gpu.tensors[name] = tensor.to(at::kCUDA);
   on_gpu.tensors["view"] =
       at::arange(1009, at::TensorOptions(at::kFloat).device(at::kCUDA)).slice(0, 7, 1009, 2);

@@ -22,7 +22,7 @@ void train_without_tokenizer(const TinyRun& run) {
 }
 
 fs::path weights(const fs::path& folder) {
-  return folder / "run/checkpoints/step_00000002/shard-00001-of-00001.safetensors";
+  return folder / "run/checkpoints/step_00000002/shard-00000-00001.safetensors";
 }
 
 // A trained run, then something else.

@@ -37,10 +37,7 @@ StateDict trained(const RunConfig& config, const ComputeDevice& device, const Me
     reports.push_back(at::stack({learner.step.loss(), learner.optimizer.grad_norm()}));
   }
   StateDict state;
-  if (learner.exchange)
-    learner.exchange->save_state(state);
-  else
-    learner.parameters.save_state(state);
+  learner.parameters.save_state(state);
   for (auto& [name, tensor] : state.tensors) tensor = tensor.to(at::kCPU, /*non_blocking=*/false, true);
   state.tensors["reports"] = at::stack(reports).cpu();
   return state;
