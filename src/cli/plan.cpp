@@ -95,6 +95,18 @@ void print_memory(const RunConfig& config, const ComputeDevice& device, uint64_t
   std::cout << '\n' << (advice ? "does not fit: " + *advice : "fits") << '\n';
 }
 
+// The same run at every stage (docs/distributed.md).
+void print_stages(RunConfig config, const ComputeDevice& device, int64_t ranks) {
+  std::vector<Row> rows = {{"parallel.zero_stage", "memory of each rank", "sent by each rank in a step"}};
+  for (config.parallel.zero_stage = 0; config.parallel.zero_stage <= kLastZeroStage;
+       ++config.parallel.zero_stage)
+    rows.push_back({std::to_string(config.parallel.zero_stage),
+                    format_bytes(plan_memory(config, device, ranks).peak()),
+                    format_bytes(sent_bytes(config, device, ranks))});
+  std::cout << '\n';
+  print_table(rows);
+}
+
 void plan(const Options& options) {
   const RunConfig config = load_config(options.config, options.overrides);
   expect_divides({.seq_len = config.train.seq_len,
@@ -115,6 +127,7 @@ void plan(const Options& options) {
   print_parameters(config);
   print_work(config, device, options.gpus);
   print_kept(config, device);
+  if (options.gpus > 1) print_stages(config, device, options.gpus);
   print_memory(config, device, available, options.gpus);
 }
 

@@ -14,6 +14,8 @@ constexpr auto enum_names(ReduceDtype) {
   return std::to_array<EnumName<ReduceDtype>>({{ReduceDtype::fp32, "fp32"}, {ReduceDtype::bf16, "bf16"}});
 }
 
+inline constexpr int64_t kLastZeroStage = 2;
+
 struct ParallelConfig {
   int64_t zero_stage = 0;
   ReduceDtype reduce_dtype = ReduceDtype::fp32;
@@ -23,11 +25,13 @@ struct ParallelConfig {
 
 template <SelfOf<ParallelConfig> Self, class Visitor>
 void visit_fields(Self& self, Visitor&& visit) {
-  visit(Field{.name = "zero_stage",
-              .doc = "What several ranks share instead of each holding all of it (ZeRO). 0: nothing; 1: fp32 "
-                     "master weights and Adam's moments, a part on each rank. Changes memory and speed.",
-              .bounds = between(0, 1)},
-        self.zero_stage);
+  visit(
+      Field{.name = "zero_stage",
+            .doc = "What several ranks share instead of each holding all of it (ZeRO). 0: nothing; 1: fp32 "
+                   "master weights and Adam's moments, a part on each rank; 2: gradients too, added up after "
+                   "every micro-batch. Changes memory and speed.",
+            .bounds = between(0, kLastZeroStage)},
+      self.zero_stage);
   visit(Field{.name = "reduce_dtype",
               .doc = "In which several ranks add up their gradients. bf16 halves what is sent and rounds "
                      "each rank's gradient and their sum to 8 bits."},

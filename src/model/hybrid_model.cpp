@@ -93,11 +93,20 @@ std::vector<ParameterSpec> HybridModel::parameter_specs(const ModelConfig& confi
   return specs;
 }
 
+std::vector<size_t> HybridModel::first_specs(const ModelConfig& config) {
+  std::vector<size_t> first{1};  // the embedding comes first
+  for (const MixerKind mixer : layer_mixers(config))
+    first.push_back(first.back() + block_specs(config, mixer, {}).size());
+  return first;
+}
+
 HybridModel::HybridModel(const ModelConfig& config, const ParameterTable& table, const ModelOptions& options)
-    : config_(config), options_(options), embedding_(table.at(kEmbedding)) {
+    : config_(config),
+      options_(options),
+      embedding_(table.at(kEmbedding)),
+      first_specs_(first_specs(config)) {
   const auto device = embedding_->weight.device();
   const auto mixers = layer_mixers(config);
-  first_specs_ = {1};  // the embedding comes first
   const int64_t head_dim = config.attention.head_dim;
   const int64_t state_dim = config.ssd.state_dim;
   attention_rope_ = make_rope_table(config.rope, head_dim, options.max_positions, device);
@@ -116,7 +125,6 @@ HybridModel::HybridModel(const ModelConfig& config, const ParameterTable& table,
             : make_attention_mixer(config, prefix, table, config.attention.rope ? &attention_rope_ : nullptr,
                                    options.deterministic, options.attention_path);
     blocks_.emplace_back(config, prefix, table, std::move(mixer), normed);
-    first_specs_.push_back(first_specs_.back() + block_specs(config, mixers[layer], {prefix, 0, 0}).size());
   }
 }
 

@@ -43,6 +43,9 @@ class HybridModel {
   // `decay_embeddings`.
   static std::vector<ParameterSpec> parameter_specs(const ModelConfig& config, bool decay_embeddings = false);
 
+  // Numbers in parameter_specs() of the first parameter of each block, and of what follows the last one.
+  static std::vector<size_t> first_specs(const ModelConfig& config);
+
   // Binds to parameters made from parameter_specs(config); they outlive the model.
   HybridModel(const ModelConfig& config, const ParameterTable& table, const ModelOptions& options);
   HybridModel(const HybridModel&) = delete;  // its mixers point at its rotary tables
@@ -91,7 +94,7 @@ class HybridModel {
   ops::RopeTable attention_rope_, ssd_rope_;  // one set of frequencies; two tables only if the widths differ
   ParameterPtr embedding_, head_, final_norm_;
   std::vector<Block> blocks_;
-  std::vector<size_t> first_specs_;  // of each block, and of what follows the last one
+  std::vector<size_t> first_specs_;
 };
 
 }  // namespace transxssm

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <functional>
 #include <numeric>
+#include <set>
+
+#include "core/check.h"
 
 namespace transxssm {
 namespace {
@@ -34,26 +37,72 @@ std::vector<std::vector<size_t>> in_buckets(const std::vector<ParameterSpec>& sp
   return buckets;
 }
 
+// 0: before the blocks; behind them their number plus one.
+size_t block_of(size_t spec, const Sharding& sharding) {
+  const auto& begins = sharding.blocks;
+  return static_cast<size_t>(std::upper_bound(begins.begin(), begins.end(), spec) - begins.begin());
+}
+
+std::vector<std::vector<size_t>> by_block(const std::vector<size_t>& chosen, const Sharding& sharding) {
+  std::vector<std::vector<size_t>> buckets;
+  for (const size_t spec : chosen) {
+    if (buckets.empty() || block_of(buckets.back().back(), sharding) != block_of(spec, sharding))
+      buckets.emplace_back();
+    buckets.back().push_back(spec);
+  }
+  return buckets;
+}
+
+void place_in_ring(FlatLayout& layout, const Sharding& sharding) {
+  int64_t outside = 0, block_size = 0;
+  std::set<size_t> seen;
+  for (Bucket& bucket : layout.buckets) {
+    const size_t block = block_of(bucket.specs.front(), sharding);
+    expect(seen.insert(block).second, "matrices of one block must all take weight decay, or none");
+    const bool in_block = block > 0 && block < sharding.blocks.size();
+    if (in_block) bucket.slot = 1 + static_cast<int64_t>(block - 1) % kRingBlocks;
+    int64_t& largest = in_block ? block_size : outside;
+    largest = std::max(largest, bucket.size());
+  }
+  for (Bucket& bucket : layout.buckets)
+    bucket.in_ring = bucket.slot == 0 ? 0 : outside + (bucket.slot - 1) * block_size;
+  layout.ring_size = outside + kRingBlocks * block_size;
+}
+
 }  // namespace
 
 FlatLayout lay_out(const std::vector<ParameterSpec>& specs, ParameterKind kind, const Sharding& sharding) {
+  const bool matrices = kind == ParameterKind::matrix;
+  const bool ring = matrices && sharding.shares_gradients();
   FlatLayout layout;
   layout.offsets.resize(specs.size());
   for (const bool decay : {true, false}) {
     std::vector<size_t> chosen;
     for (size_t i = 0; i < specs.size(); ++i)
       if (specs[i].kind == kind && specs[i].weight_decay == decay) chosen.push_back(i);
-    for (auto& bucket : in_buckets(specs, chosen, sharding.bucket_elements)) {
-      const int64_t begin = layout.size;
-      for (const size_t i : bucket) {
+    for (auto& together :
+         ring ? by_block(chosen, sharding) : in_buckets(specs, chosen, sharding.bucket_elements)) {
+      Bucket bucket;
+      bucket.begin = layout.size;
+      bucket.decayed = decay;
+      const auto skip_to = [&](int64_t next, int64_t used) {
+        if (matrices && next > used) bucket.gaps.emplace_back(used - bucket.begin, next - bucket.begin);
+        layout.size = next;
+      };
+      int64_t used = layout.size;
+      for (const size_t i : together) {
+        skip_to(up(used, kAlignment), used);
         layout.offsets[i] = layout.size;
-        layout.size += up(elements(specs[i]), kAlignment);
+        used = layout.size + elements(specs[i]);
       }
-      layout.size = begin + up(layout.size - begin, kAlignment * sharding.ranks);
-      layout.buckets.push_back({begin, layout.size, decay, std::move(bucket)});
+      skip_to(bucket.begin + up(used - bucket.begin, kAlignment * sharding.ranks), used);
+      bucket.end = layout.size;
+      bucket.specs = std::move(together);
+      layout.buckets.push_back(std::move(bucket));
     }
     if (decay) layout.decayed = layout.size;
   }
+  if (ring) place_in_ring(layout, sharding);
   return layout;
 }
 

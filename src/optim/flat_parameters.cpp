@@ -45,9 +45,9 @@ void check_specs(const std::vector<ParameterSpec>& specs) {
   }
 }
 
-// Elements of the optimizer state on one rank.
+// Elements of what ranks share on one of them.
 int64_t held_elements(const FlatLayout& layout, const Sharding& sharding) {
-  return sharding.optimizer_state ? layout.size / sharding.ranks : layout.size;
+  return sharding.shares_state() ? layout.size / sharding.ranks : layout.size;
 }
 
 FlatBuffer allocate(const FlatLayout& layout, const Sharding& sharding, at::Device device,
@@ -58,24 +58,30 @@ FlatBuffer allocate(const FlatLayout& layout, const Sharding& sharding, at::Devi
   const int64_t held = held_elements(layout, sharding);
   FlatBuffer buffer;
   buffer.decayed = layout.decayed;
+  buffer.size = layout.size;
   buffer.buckets = layout.buckets;
   buffer.compute = zeros(layout.size, compute_dtype);
   if (use == ParameterUse::inference) return buffer;
   buffer.master = compute_dtype == master_dtype ? buffer.compute : zeros(held, master_dtype);
-  buffer.grad = zeros(layout.size, master_dtype);
+  buffer.grad = zeros(layout.ring_size > 0 ? held : layout.size, master_dtype);
+  if (layout.ring_size > 0) buffer.grad_ring = zeros(layout.ring_size, master_dtype);
   buffer.m = zeros(held, master_dtype);
   buffer.v = zeros(held, master_dtype);
   return buffer;
 }
 
 // Of all tensors that allocate() makes.
-uint64_t buffer_bytes(const FlatLayout& layout, const Sharding& sharding, at::ScalarType compute_dtype,
-                      at::ScalarType master_dtype, ParameterUse use) {
+void add_bytes(FlatBytes& bytes, const FlatLayout& layout, const Sharding& sharding,
+               at::ScalarType compute_dtype, at::ScalarType master_dtype, ParameterUse use) {
   const uint64_t compute = c10::elementSize(compute_dtype), master = c10::elementSize(master_dtype);
-  const auto size = static_cast<uint64_t>(layout.size);
+  const auto size = static_cast<uint64_t>(layout.size), ring = static_cast<uint64_t>(layout.ring_size);
   const auto held = static_cast<uint64_t>(held_elements(layout, sharding));
-  if (use == ParameterUse::inference) return size * compute;
-  return size * (compute + master) + held * master * (compute_dtype == master_dtype ? 2 : 3);
+  bytes.weights += size * compute;
+  if (use == ParameterUse::inference) return;
+  if (compute_dtype != master_dtype) bytes.weights += held * master;
+  bytes.gradients += (ring > 0 ? held : size) * master;
+  bytes.gradient_ring += ring * master;
+  bytes.moments += 2 * held * master;
 }
 
 at::ScalarType master_of(at::ScalarType compute_dtype) {
@@ -136,38 +142,46 @@ FlatParameters::FlatParameters(const std::vector<ParameterSpec>& specs, at::Devi
   const FlatLayout vectors = lay_out(specs, ParameterKind::vector, sharding);
   matrices_ = allocate(matrices, sharding, device, compute_dtype, master_dtype, use);
   vectors_ = allocate(vectors, sharding, device, master_dtype, master_dtype, use);
+  std::vector<int64_t> in_ring(specs.size(), -1);
+  if (matrices.ring_size > 0)
+    for (const Bucket& bucket : matrices.buckets)
+      for (const size_t i : bucket.specs) in_ring[i] = bucket.in_ring + matrices.offsets[i] - bucket.begin;
   for (size_t i = 0; i < specs.size(); ++i) {
     const bool is_matrix = specs[i].kind == ParameterKind::matrix;
-    add(specs[i], is_matrix ? matrices_ : vectors_, (is_matrix ? matrices : vectors).offsets[i]);
+    add(specs[i], is_matrix ? matrices_ : vectors_, (is_matrix ? matrices : vectors).offsets[i], in_ring[i]);
   }
   if (use == ParameterUse::inference) return;
   for (const FlatBuffer* buffer : {&matrices_, &vectors_}) add_owned(*buffer);
-  if (sharding.optimizer_state) add_gaps(specs, matrices);
 }
 
-uint64_t FlatParameters::bytes_needed(const std::vector<ParameterSpec>& specs, at::ScalarType compute_dtype,
-                                      ParameterUse use, const Sharding& sharding) {
+FlatBytes FlatParameters::bytes_needed(const std::vector<ParameterSpec>& specs, at::ScalarType compute_dtype,
+                                       ParameterUse use, const Sharding& sharding) {
   const auto master_dtype = master_of(compute_dtype);
-  const auto bytes = [&](ParameterKind kind, at::ScalarType dtype) {
-    return buffer_bytes(lay_out(specs, kind, sharding), sharding, dtype, master_dtype, use);
+  FlatBytes bytes;
+  const auto add = [&](ParameterKind kind, at::ScalarType dtype) {
+    add_bytes(bytes, lay_out(specs, kind, sharding), sharding, dtype, master_dtype, use);
   };
-  return bytes(ParameterKind::matrix, compute_dtype) + bytes(ParameterKind::vector, master_dtype);
+  add(ParameterKind::matrix, compute_dtype);
+  add(ParameterKind::vector, master_dtype);
+  return bytes;
 }
 
-void FlatParameters::add(const ParameterSpec& spec, const FlatBuffer& buffer, int64_t offset) {
+void FlatParameters::add(const ParameterSpec& spec, const FlatBuffer& buffer, int64_t offset,
+                         int64_t in_ring) {
   const at::Tensor compute = view_of(buffer.compute, offset, spec.shape);
   const at::Tensor weight = compute.detach();  // a leaf: autograd doesn't see that it is a view
   weight.set_requires_grad(use_ == ParameterUse::training);
-  const auto parameter =
-      c10::make_intrusive<Parameter>(spec.name, weight, view_of(buffer.grad, offset, spec.shape));
+  const at::Tensor grad =
+      in_ring < 0 ? view_of(buffer.grad, offset, spec.shape) : view_of(buffer.grad_ring, in_ring, spec.shape);
+  const auto parameter = c10::make_intrusive<Parameter>(spec.name, weight, grad);
   table_.add(parameter);
-  places_.push_back({parameter, &buffer, offset, spec.shape});
+  places_.push_back({parameter, &buffer, offset, in_ring, spec.shape});
 
   const int64_t row = product(spec.shape) / spec.shape[0];
   for (const LogicalTensor& part : spec.parts) {
     const int64_t begin = offset + part.row_begin * row;
     LogicalView view{part.name, part.init, part.shape, &buffer, begin, {}, {}, {}};
-    if (!sharding_.optimizer_state) {
+    if (!sharding_.shares_state()) {
       const at::Tensor& stored = use_ == ParameterUse::training ? buffer.master : buffer.compute;
       view.weight = view_of(stored, begin, part.shape);
       view.m = view_of(buffer.m, begin, part.shape);
@@ -186,12 +200,12 @@ void FlatParameters::add_owned(const FlatBuffer& buffer) {
     const int64_t size = end - begin;
     owned_.push_back({&buffer, begin, end, decayed, buffer.master.narrow(0, has_copy ? at : begin, size),
                       buffer.m.narrow(0, at, size), buffer.v.narrow(0, at, size),
-                      buffer.grad.narrow(0, begin, size),
+                      buffer.grad.narrow(0, buffer.grad_ring.defined() ? at : begin, size),
                       has_copy ? buffer.compute.narrow(0, begin, size) : at::Tensor()});
   };
-  if (!sharding_.optimizer_state) {
+  if (!sharding_.shares_state()) {
     range(0, buffer.decayed, true, 0);
-    range(buffer.decayed, buffer.compute.numel(), false, buffer.decayed);
+    range(buffer.decayed, buffer.size, false, buffer.decayed);
     return;
   }
   int64_t held = 0;
@@ -203,32 +217,19 @@ void FlatParameters::add_owned(const FlatBuffer& buffer) {
   }
 }
 
-void FlatParameters::add_gaps(const std::vector<ParameterSpec>& specs, const FlatLayout& matrices) {
-  for (const Bucket& bucket : matrices.buckets) {
-    int64_t end = bucket.begin;
-    const auto gap_until = [&](int64_t begin) {
-      if (begin > end) gaps_.push_back(matrices_.grad.narrow(0, end, begin - end));
-    };
-    for (const size_t i : bucket.specs) {
-      gap_until(matrices.offsets[i]);
-      end = matrices.offsets[i] + product(specs[i].shape);
-    }
-    gap_until(bucket.end);
-  }
-}
-
 std::vector<at::Tensor> FlatParameters::owned_grads() const {
   std::vector<at::Tensor> grads;
-  const OwnedRange* last = nullptr;
-  int64_t begin = 0;
+  const FlatBuffer* buffer = nullptr;
+  int64_t begin = 0, end = 0;  // of the last one in its tensor
   for (const OwnedRange& range : owned_) {
-    const bool joined = last && last->buffer == range.buffer && last->end == range.begin;
+    const bool joined = buffer == range.buffer && end == range.grad.storage_offset();
     if (joined)
       grads.pop_back();
     else
-      begin = range.begin;
-    grads.push_back(range.buffer->grad.narrow(0, begin, range.end - begin));
-    last = &range;
+      begin = range.grad.storage_offset();
+    buffer = range.buffer;
+    end = range.grad.storage_offset() + range.grad.numel();
+    grads.push_back(buffer->grad.narrow(0, begin, end - begin));
   }
   return grads;
 }
@@ -256,17 +257,24 @@ void FlatParameters::start_gradients() {
   vectors_.grad.zero_();
   for (const Place& place : places_)
     if (place.buffer == &matrices_) place.parameter->drop_sum();
-  for (at::Tensor& gap : gaps_) gap.zero_();
 }
 
 void FlatParameters::complete_gradients() {
   for (const Place& place : places_)
-    if (!place.parameter->begin_adding()) at::Tensor(place.parameter->grad).zero_();
+    if (place.in_ring < 0 && !place.parameter->begin_adding()) at::Tensor(place.parameter->grad).zero_();
 }
 
-void FlatParameters::complete_gradients(const Bucket& bucket) {
+void FlatParameters::complete_gradients(const FlatBuffer& buffer, const Bucket& bucket) {
   for (const size_t i : bucket.specs)
     if (!places_[i].parameter->begin_adding()) at::Tensor(places_[i].parameter->grad).zero_();
+  if (!sharding_.shares_state()) return;
+  // Reduce-scatters, and other buckets in the same slot, leave something there.
+  const at::Tensor gradients = buffer.gradients(bucket);
+  for (const auto& [begin, end] : bucket.gaps) gradients.narrow(0, begin, end - begin).zero_();
+}
+
+void FlatParameters::drop_gradients(const Bucket& bucket) {
+  for (const size_t i : bucket.specs) places_[i].parameter->drop_sum();
 }
 
 void FlatParameters::refresh_compute() {
@@ -279,7 +287,8 @@ void FlatParameters::check_views() const {
     const Parameter& p = *place.parameter;
     expect(lies_at(p.weight, place.buffer->compute, place.offset, place.shape) && p.weight.is_leaf(),
            concat("the weight of ", p.name, " is no longer a view of the flat buffer"));
-    expect(lies_at(p.grad, place.buffer->grad, place.offset, place.shape),
+    expect(place.in_ring < 0 ? lies_at(p.grad, place.buffer->grad, place.offset, place.shape)
+                             : lies_at(p.grad, place.buffer->grad_ring, place.in_ring, place.shape),
            concat("the gradient of ", p.name, " is no longer a view of the flat buffer"));
   }
 }

@@ -22,8 +22,9 @@ enum class ParameterUse {
 };
 
 // One kind of parameter. All tensors are one-dimensional, of equal length and equal layout; gaps between
-// parameters and padding rows are zero in each. Where ranks share the optimizer state, m, v and a master that
-// isn't `compute` hold this rank's parts of the buckets only, one after the other.
+// parameters and padding rows are zero in each. What ranks share (Sharding) holds this rank's parts of the
+// buckets only, one after the other: m, v and a master that isn't `compute`; gradients of matrices from stage
+// 2 on.
 struct FlatBuffer {
   at::Tensor compute;   // what operators read; the master itself where the compute dtype is f32
   at::Tensor master;    // f32
@@ -31,7 +32,15 @@ struct FlatBuffer {
   at::Tensor m;         // Adam's first moment, f32
   at::Tensor v;         // Adam's second moment, f32
   int64_t decayed = 0;  // elements [0, decayed) take weight decay, the rest doesn't
+  int64_t size = 0;     // of the layout
   std::vector<Bucket> buckets;
+  at::Tensor grad_ring;  // from stage 2 on: where operators add up a micro-batch's gradients of matrices
+
+  // Where operators find a bucket's gradients.
+  at::Tensor gradients(const Bucket& bucket) const {
+    return grad_ring.defined() ? grad_ring.narrow(0, bucket.in_ring, bucket.size())
+                               : grad.narrow(0, bucket.begin, bucket.size());
+  }
 };
 
 // Elements [begin, end) of a buffer that this rank updates, all decayed or none.
@@ -44,6 +53,15 @@ struct OwnedRange {
 };
 
 enum class StatePart { weight, m, v };
+
+// Bytes of what a rank allocates.
+struct FlatBytes {
+  uint64_t weights = 0;  // and masters
+  uint64_t gradients = 0, gradient_ring = 0;
+  uint64_t moments = 0;
+
+  uint64_t total() const { return weights + gradients + gradient_ring + moments; }
+};
 
 // A logical tensor (core/parameter.h), as views of the buffers where this rank holds them whole.
 struct LogicalView {
@@ -67,9 +85,9 @@ class FlatParameters final : public Stateful {
   FlatParameters(const FlatParameters&) = delete;  // Parameters are views of this object's buffers
   FlatParameters& operator=(const FlatParameters&) = delete;
 
-  // What the constructor allocates, in bytes.
-  static uint64_t bytes_needed(const std::vector<ParameterSpec>& specs, at::ScalarType compute_dtype,
-                               ParameterUse use = ParameterUse::training, const Sharding& sharding = {});
+  // What the constructor allocates.
+  static FlatBytes bytes_needed(const std::vector<ParameterSpec>& specs, at::ScalarType compute_dtype,
+                                ParameterUse use = ParameterUse::training, const Sharding& sharding = {});
 
   const ParameterTable& table() const { return table_; }
   const std::vector<LogicalView>& logical() const { return logical_; }  // in the order of the specs
@@ -93,10 +111,14 @@ class FlatParameters final : public Stateful {
 
   // Around the first micro-step of a step: drops the gradients of the step before. Those of vectors become
   // zero; those of matrices, nearly all bytes, are replaced by the first operator to write, or zeroed at
-  // last. Of one bucket alone: when no operator will write to it any more.
+  // last. Where ranks share gradients each micro-step has its own, and these are about vectors.
   void start_gradients();
   void complete_gradients();
-  void complete_gradients(const Bucket& bucket);
+
+  // Of one bucket alone: before its gradients are sent, when no operator will write to them any more, and
+  // after that, when they have become another's.
+  void complete_gradients(const FlatBuffer& buffer, const Bucket& bucket);
+  void drop_gradients(const Bucket& bucket);
 
   // Rounds the master to the compute copy, after the master was written from outside.
   void refresh_compute();
@@ -125,12 +147,12 @@ class FlatParameters final : public Stateful {
   struct Place {  // of a packed parameter
     ParameterPtr parameter;
     const FlatBuffer* buffer;
-    int64_t offset;  // in elements
+    int64_t offset;        // in the layout, in elements
+    int64_t in_ring = -1;  // where there is one
     std::vector<int64_t> shape;
   };
-  void add(const ParameterSpec& spec, const FlatBuffer& buffer, int64_t offset);
+  void add(const ParameterSpec& spec, const FlatBuffer& buffer, int64_t offset, int64_t in_ring);
   void add_owned(const FlatBuffer& buffer);
-  void add_gaps(const std::vector<ParameterSpec>& specs, const FlatLayout& matrices);
   ElementRange own_part(const LogicalView& tensor) const;
   void expect_logical_shapes(const StateDict& in, const std::string& prefix,
                              std::initializer_list<at::ScalarType> dtypes) const;
@@ -142,7 +164,6 @@ class FlatParameters final : public Stateful {
   FlatBuffer vectors_;
   std::vector<Place> places_;  // in the order of the specs
   std::vector<OwnedRange> owned_;
-  std::vector<at::Tensor> gaps_;  // gradients of no matrix, where a reduce-scatter may leave something
   std::vector<LogicalView> logical_;
   ParameterTable table_;
   int64_t parameter_count_ = 0;

@@ -72,7 +72,7 @@ void Optimizer::sum_over_ranks(const at::Tensor& loss, const at::Tensor& votes) 
   exchange_->sum(numbers);
   at::Tensor(loss).copy_(numbers[0]);
   at::Tensor(votes).copy_(numbers[1]);
-  if (parameters_.sharding().optimizer_state) grad_norm_.copy_(numbers[2].sqrt());
+  if (parameters_.sharding().shares_state()) grad_norm_.copy_(numbers[2].sqrt());
 }
 
 void Optimizer::save_state(StateDict& out) const {

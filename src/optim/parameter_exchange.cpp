@@ -15,49 +15,75 @@ ParameterExchange::ParameterExchange(FlatParameters& parameters, const Mesh& mes
          concat("parameters are divided for rank ", sharding.rank, " of ", sharding.ranks,
                 ", the mesh has rank ", mesh.rank(), " of ", mesh.size()));
   for (const FlatBuffer* buffer : {&parameters.matrices(), &parameters.vectors()})
-    for (const Bucket& bucket : buffer->buckets) order_.push_back({buffer, &bucket});
+    for (const Bucket& bucket : buffer->buckets)
+      order_.push_back({buffer, &bucket, owned_part(*buffer, bucket)});
   std::stable_sort(order_.begin(), order_.end(), [](const Place& a, const Place& b) {
     return a.bucket->specs.front() > b.bucket->specs.front();
   });
 }
 
+at::Tensor ParameterExchange::owned_part(const FlatBuffer& buffer, const Bucket& bucket) const {
+  if (!parameters_.sharding().shares_state()) return {};
+  for (const OwnedRange& range : parameters_.owned())
+    if (range.buffer == &buffer && range.begin >= bucket.begin && range.end <= bucket.end) return range.grad;
+  return {};
+}
+
+void ParameterExchange::start_gradients(Turn turn) { turn_ = turn; }
+
 void ParameterExchange::gradients_final(size_t first_spec) {
   const at::NoGradGuard no_grad;
   for (; sent_ < order_.size() && order_[sent_].bucket->specs.front() >= first_spec; ++sent_)
-    send_gradients(order_[sent_]);
+    if (order_[sent_].in_ring() || turn_.last) send_gradients(order_[sent_]);
+  free_next_slot();
 }
 
 void ParameterExchange::send_gradients(const Place& place) {
   const Bucket& bucket = *place.bucket;
   const Sharding& sharding = parameters_.sharding();
-  parameters_.complete_gradients(bucket);
-  const at::Tensor grad = place.buffer->grad.narrow(0, bucket.begin, bucket.end - bucket.begin);
+  parameters_.complete_gradients(*place.buffer, bucket);
+  const at::Tensor grad = place.buffer->gradients(bucket);
   const at::Tensor sent = grad.to(reduce_dtype_);  // itself where that is its type
-  if (!sharding.optimizer_state) {
-    sums_.push_back({mesh_.start_all_reduce(sent), sent, grad});
+  if (!sharding.shares_state()) {
+    sums_.push_back({&place, mesh_.start_all_reduce(sent), sent, grad});
     return;
   }
   const int64_t part = bucket.part(sharding.ranks);
-  const auto own = [&](const at::Tensor& whole) { return whole.narrow(0, sharding.rank * part, part); };
-  sums_.push_back({mesh_.start_reduce_scatter(own(sent), sent), sent, grad});
-  sums_.back().sent = own(sent);
-  sums_.back().grad = own(grad);
+  const at::Tensor own = sent.narrow(0, sharding.rank * part, part);
+  sums_.push_back({&place, mesh_.start_reduce_scatter(own, sent), own, place.owned});
+  if (place.in_ring()) parameters_.drop_gradients(bucket);
+}
+
+void ParameterExchange::finish(Sum& sum) {
+  sum.pending.wait();
+  if (sum.place->in_ring() && !turn_.first)
+    sum.grad.add_(sum.sent);
+  else if (!sum.sent.is_alias_of(sum.grad))
+    sum.grad.copy_(sum.sent);
+}
+
+void ParameterExchange::free_next_slot() {
+  const auto next = std::find_if(order_.begin() + static_cast<std::ptrdiff_t>(sent_), order_.end(),
+                                 [](const Place& place) { return place.in_ring(); });
+  if (next == order_.end()) return;
+  for (auto sum = sums_.begin(); sum != sums_.end();) {
+    const bool in_the_way = sum->place->in_ring() && sum->place->bucket->slot == next->bucket->slot;
+    if (in_the_way) finish(*sum);
+    sum = in_the_way ? sums_.erase(sum) : sum + 1;
+  }
 }
 
 void ParameterExchange::finish_gradients() {
   gradients_final(0);
   const at::NoGradGuard no_grad;
-  for (Sum& sum : sums_) {
-    sum.pending.wait();
-    if (sum.sent.scalar_type() != sum.grad.scalar_type()) sum.grad.copy_(sum.sent);
-  }
+  for (Sum& sum : sums_) finish(sum);
   sums_.clear();
   sent_ = 0;
 }
 
 void ParameterExchange::weights_final(const OwnedRange& range) {
   const Sharding& sharding = parameters_.sharding();
-  if (!sharding.optimizer_state) return;
+  if (!sharding.shares_state()) return;
   const int64_t part = range.end - range.begin;
   const int64_t begin = range.begin - sharding.rank * part;  // of the bucket
   const at::Tensor whole = range.buffer->compute.narrow(0, begin, part * sharding.ranks);
@@ -72,15 +98,15 @@ void ParameterExchange::finish_weights() {
 void ParameterExchange::share_state() {
   const at::NoGradGuard no_grad;
   const Sharding& sharding = parameters_.sharding();
-  if (sharding.optimizer_state) {
+  if (sharding.shares_state()) {
     for (const OwnedRange& range : parameters_.owned()) weights_final(range);
     finish_weights();
     return;
   }
-  for (const auto& [buffer, bucket] : order_) {
-    const int64_t part = bucket->part(sharding.ranks);
-    for (const at::Tensor& state : {buffer->master, buffer->m, buffer->v}) {
-      const at::Tensor whole = state.narrow(0, bucket->begin, bucket->end - bucket->begin);
+  for (const Place& place : order_) {
+    const int64_t part = place.bucket->part(sharding.ranks);
+    for (const at::Tensor& state : {place.buffer->master, place.buffer->m, place.buffer->v}) {
+      const at::Tensor whole = state.narrow(0, place.bucket->begin, place.bucket->size());
       mesh_.all_gather(whole, whole.narrow(0, sharding.rank * part, part));
     }
   }

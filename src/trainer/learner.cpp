@@ -30,15 +30,18 @@ std::optional<ParameterExchange> make_exchange(const ParallelConfig& config, Fla
 
 }  // namespace
 
-Sharding sharding_of(const ParallelConfig& config, int64_t rank, int64_t ranks) {
-  return {.rank = rank, .ranks = ranks, .optimizer_state = config.zero_stage >= 1};
+Sharding sharding_of(const RunConfig& config, int64_t rank, int64_t ranks) {
+  return {.rank = rank,
+          .ranks = ranks,
+          .stage = config.parallel.zero_stage,
+          .blocks = HybridModel::first_specs(config.model)};
 }
 
 Learner::Learner(const RunConfig& config, const ComputeDevice& device, const Mesh* mesh)
     : attention_plans(begin_attention_plans(config, device)),
       parameters(HybridModel::parameter_specs(config.model, config.optimizer.decay_embeddings), device.device,
                  device.dtype, ParameterUse::training,
-                 mesh ? sharding_of(config.parallel, mesh->rank(), mesh->size()) : Sharding{}),
+                 mesh ? sharding_of(config, mesh->rank(), mesh->size()) : Sharding{}),
       model(config.model, parameters.table(),
             {config.train.seq_len, config.train.deterministic, config.train.recompute,
              ssd_path(config.kernels), attention_path(config.kernels)}),

@@ -17,7 +17,7 @@
 namespace transxssm {
 
 // How the configuration divides parameters among ranks.
-Sharding sharding_of(const ParallelConfig& config, int64_t rank, int64_t ranks);
+Sharding sharding_of(const RunConfig& config, int64_t rank, int64_t ranks);
 
 struct Learner {
   // `mesh`: of the ranks that train together, connected; outlives this. Null: one rank.

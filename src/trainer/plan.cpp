@@ -20,9 +20,20 @@ namespace {
 constexpr uint64_t kGpuLibraries = uint64_t{64} << 20;
 constexpr uint64_t kCpuLibraries = uint64_t{400} << 20;
 
-uint64_t parameter_bytes(const RunConfig& config, const ComputeDevice& device, int64_t ranks) {
+// One rank shares nothing.
+Sharding planned_sharding(const RunConfig& config, int64_t ranks) {
+  return ranks > 1 ? sharding_of(config, 0, ranks) : Sharding{};
+}
+
+FlatBytes parameter_bytes(const RunConfig& config, const ComputeDevice& device, int64_t ranks) {
   return FlatParameters::bytes_needed(HybridModel::parameter_specs(config.model), device.dtype,
-                                      ParameterUse::training, sharding_of(config.parallel, 0, ranks));
+                                      ParameterUse::training, planned_sharding(config, ranks));
+}
+
+// Copies in the type of the sums: of all gradients at once, or of those in the ring.
+uint64_t rounded_gradients(const RunConfig& config, const FlatBytes& flat) {
+  if (config.parallel.reduce_dtype == ReduceDtype::fp32) return 0;
+  return (flat.gradient_ring > 0 ? flat.gradient_ring : flat.gradients) / 2;
 }
 
 std::string sequences(int64_t count) { return concat("train.micro_batch_size ", count); }
@@ -68,31 +79,24 @@ std::string MemoryPlan::text() const {
 }
 
 MemoryPlan plan_memory(const RunConfig& config, const ComputeDevice& device, int64_t ranks) {
-  const auto specs = HybridModel::parameter_specs(config.model);
-  Sharding sharding = sharding_of(config.parallel, 0, ranks);
-  sharding.optimizer_state = false;
-  // In f32 an element is its weight, gradient and two moments.
-  const uint64_t elements =
-      FlatParameters::bytes_needed(specs, at::kFloat, ParameterUse::training, sharding) / 16;
-  const uint64_t held = config.parallel.zero_stage >= 1 ? elements / static_cast<uint64_t>(ranks) : elements;
+  const FlatBytes flat = parameter_bytes(config, device, ranks);
   const auto activations =
       activation_memory(config.model, activation_shape(config, device), config.train.recompute);
   const bool loss_is_worst = activations.loss > activations.backward;
   MemoryPlan plan;
-  const auto add = [&](const char* name, int64_t bytes) {
+  const auto add = [&](const char* name, auto bytes) {
     if (bytes > 0) plan.parts.push_back({name, static_cast<uint64_t>(bytes)});
   };
-  add("weights", static_cast<int64_t>(parameter_bytes(config, device, ranks) - 4 * elements - 8 * held));
-  add("gradients", static_cast<int64_t>(4 * elements));
-  if (ranks > 1 && config.parallel.reduce_dtype == ReduceDtype::bf16)
-    add("gradients on their way", static_cast<int64_t>(2 * elements));
-  add("Adam's moments", static_cast<int64_t>(8 * held));
+  add("weights", flat.weights);
+  add("gradients", flat.gradients);
+  if (ranks > 1) add("gradients on their way", flat.gradient_ring + rounded_gradients(config, flat));
+  add("Adam's moments", flat.moments);
   add("activations of SSD layers", activations.ssd_layers);
   add("activations of attention layers", activations.attention_layers);
   add("activations of the last norm", activations.last_norm);
   add(loss_is_worst ? "loss" : "backward pass of a block",
       loss_is_worst ? activations.loss : activations.backward);
-  add("libraries", static_cast<int64_t>(device.device.is_cuda() ? kGpuLibraries : kCpuLibraries));
+  add("libraries", device.device.is_cuda() ? kGpuLibraries : kCpuLibraries);
   return plan;
 }
 
@@ -119,7 +123,7 @@ std::optional<std::string> advice_to_fit(const RunConfig& config, const ComputeD
 }
 
 void expect_room(const RunConfig& config, const ComputeDevice& device, uint64_t available, int64_t ranks) {
-  const uint64_t parameters = parameter_bytes(config, device, ranks);
+  const uint64_t parameters = parameter_bytes(config, device, ranks).total();
   expect_input(
       parameters <= available,
       concat("out of memory: parameters, gradients and optimizer moments of this model take ",
@@ -172,10 +176,14 @@ StepPlan plan_step(const RunConfig& config, const ComputeDevice& device, int64_t
 // A ring's traffic: a share of (ranks − 1) / ranks for a reduce-scatter as for an all-gather, and an
 // all-reduce is both.
 uint64_t sent_bytes(const RunConfig& config, const ComputeDevice& device, int64_t ranks) {
+  const Sharding sharding = planned_sharding(config, ranks);
   const auto elements = static_cast<uint64_t>(count_parameters(config.model).total);
+  const auto micro_steps =
+      static_cast<uint64_t>(config.train.global_batch_size / (ranks * config.train.micro_batch_size));
   const uint64_t sums = elements * (config.parallel.reduce_dtype == ReduceDtype::bf16 ? 2 : 4);
-  const uint64_t back = config.parallel.zero_stage >= 1 ? elements * c10::elementSize(device.dtype) : sums;
-  return (sums + back) * static_cast<uint64_t>(ranks - 1) / static_cast<uint64_t>(ranks);
+  const uint64_t back = sharding.shares_state() ? elements * c10::elementSize(device.dtype) : sums;
+  const uint64_t bytes = sums * (sharding.shares_gradients() ? micro_steps : 1) + back;
+  return bytes * static_cast<uint64_t>(ranks - 1) / static_cast<uint64_t>(ranks);
 }
 
 uint64_t checkpoint_bytes(const RunConfig& config) {

@@ -45,7 +45,8 @@ struct StepPlan {
 // By `ranks` that train together, as if what they tell each other cost no time.
 StepPlan plan_step(const RunConfig& config, const ComputeDevice& device, int64_t ranks = 1);
 
-// What each of `ranks` sends in a step: sums of gradients, and at stage 1 the weights that it has updated.
+// What each of `ranks` sends in a step: sums of gradients, from stage 2 on after every micro-step, and from
+// stage 1 on the weights that it has updated.
 uint64_t sent_bytes(const RunConfig& config, const ComputeDevice& device, int64_t ranks);
 
 // Bytes of one checkpoint's tensors.

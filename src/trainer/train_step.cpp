@@ -55,13 +55,17 @@ bool TrainStep::run(const GlobalBatch& batch, double lr, const std::function<boo
 
 void TrainStep::forward_backward(const DeviceBatch& in, Turn turn) {
   GradientsFinal gradients_final;
-  if (turn.last) gradients_final = [this](size_t first_spec) { exchange_->gradients_final(first_spec); };
+  const bool exchanges = exchange_ && exchange_->takes_part_in(turn);
   if (turn.first) parameters_.start_gradients();
+  if (exchanges) {
+    exchange_->start_gradients(turn);
+    gradients_final = [this](size_t first_spec) { exchange_->gradients_final(first_spec); };
+  }
   loss_.add_(
       model_.add_gradients(in.tokens_bt, in.labels_bt, in.documents, per_label_, z_loss_, gradients_final)
           .loss);
   if (turn.first) parameters_.complete_gradients();
-  if (turn.last) exchange_->finish_gradients();
+  if (exchanges) exchange_->finish_gradients();
 }
 
 TrainStep::MicroStep& TrainStep::micro_step_for(const Batch& batch, Turn turn) {

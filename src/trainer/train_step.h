@@ -40,17 +40,13 @@ class TrainStep {
   const at::Tensor& votes() const { return votes_; }
 
  private:
-  // Where a micro-batch comes in its step; `last` only where ranks exchange gradients in it.
-  struct Turn {
-    bool first, last;
-  };
   // Micro-batches of one shape and turn.
   struct MicroStep {
     bool captured;  // or to be
     BatchBuffers in;
     RepeatedWork work;
   };
-  MicroStep& micro_step_for(const Batch& batch, Turn turn);
+  MicroStep& micro_step_for(const Batch& batch, Turn turn);  // `last` only where there is an exchange
   void count_uncaptured();
   void forward_backward(const DeviceBatch& in, Turn turn);
 

@@ -54,8 +54,14 @@ TEST_CASE("plan: what ranks share shows in memory, time and traffic") {
   REQUIRE(contains(row(alone, moments), "2.75 GiB"));
   REQUIRE(row(copies, moments) == row(alone, moments));
   REQUIRE(contains(row(shared, moments), "704.70 MiB"));
-  REQUIRE(contains(row(copies, "sent by each rank"), "2.06 GiB"));
-  REQUIRE(contains(row(shared, "sent by each rank"), "1.55 GiB"));
+  const std::string sent = "sent by each rank in a step ";
+  REQUIRE(contains(row(copies, sent), "2.06 GiB"));
+  REQUIRE(contains(row(shared, sent), "1.55 GiB"));
+  const std::string gradients =
+      plan("transxssm-320m.yaml", "--on h100 --gpus 4 --set parallel.zero_stage=2").out;
+  REQUIRE(row(gradients, moments) == row(shared, moments));
+  REQUIRE(contains(row(gradients, "gradients on their way"), "MiB"));
+  REQUIRE(contains(gradients, "parallel.zero_stage"));
 }
 
 TEST_CASE("plan: a number of GPUs that does not divide the global batch is refused") {

@@ -21,7 +21,7 @@ std::vector<double> losses(const fs::path& folder, const std::string& name, cons
 
 }  // namespace
 
-TEST_CASE("train --ranks: two processes learn what one does, at both stages") {
+TEST_CASE("train --ranks: two processes learn what one does, at every stage") {
   const TinyRun run;
   RunConfig config = run.config();
   config.data.train = {{"train", std::nullopt}};
@@ -29,7 +29,7 @@ TEST_CASE("train --ranks: two processes learn what one does, at both stages") {
   write(run.folder / "run.yaml", to_yaml(config));
   const auto alone = losses(run.folder.path(), "alone", "");
   REQUIRE(alone.size() == 4);
-  for (const std::string stage : {"0", "1"}) {
+  for (const std::string stage : {"0", "1", "2"}) {
     const auto two = losses(run.folder.path(), "two" + stage, "--ranks 2 --set parallel.zero_stage=" + stage);
     REQUIRE(two.size() == 4);
     for (size_t i = 0; i < 4; ++i) REQUIRE(two[i] == Approx(alone[i]).epsilon(1e-5));

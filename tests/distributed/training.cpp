@@ -30,7 +30,7 @@ TEST_CASE("ranks: losses don't depend on their number or the stage") {
   const RunConfig alone = config_of(tiny, "alone", 0);
   REQUIRE(TrainedRanks(alone, 1).end_well());
   const auto expected = losses_of(alone);
-  for (const int64_t stage : {0, 1}) {
+  for (const int64_t stage : {0, 1, 2}) {
     for (const int size : {1, 2, 3, 4}) {
       const RunConfig config = config_of(tiny, concat("run", stage, size), stage);
       REQUIRE(TrainedRanks(config, size).end_well());
@@ -44,7 +44,7 @@ TEST_CASE("ranks: losses don't depend on their number or the stage") {
 
 TEST_CASE("ranks: the same layout gives the same bits") {
   const TinyRun tiny;
-  const int64_t stage = GENERATE(0, 1);
+  const int64_t stage = GENERATE(0, 1, 2);
   RunConfig first = config_of(tiny, "first", stage), second = config_of(tiny, "second", stage);
   first.train.max_steps = second.train.max_steps = 10;
   REQUIRE(TrainedRanks(first, 3).end_well());
@@ -55,7 +55,7 @@ TEST_CASE("ranks: the same layout gives the same bits") {
 
 TEST_CASE("ranks: sums in bf16 are close to those in fp32") {
   const TinyRun tiny;
-  const int64_t stage = GENERATE(0, 1);
+  const int64_t stage = GENERATE(0, 1, 2);
   RunConfig fp32 = config_of(tiny, "fp32", stage), bf16 = config_of(tiny, "bf16", stage);
   bf16.parallel.reduce_dtype = ReduceDtype::bf16;
   REQUIRE(TrainedRanks(fp32, 2).end_well());
@@ -71,20 +71,30 @@ TEST_CASE("ranks: a run goes on with another number of them and another stage") 
   whole.schedule = {.type = ScheduleType::constant};
   whole.train.max_steps = 20;
   REQUIRE(TrainedRanks(whole, 1).end_well());
-  for (const auto& [before, after] :
-       std::vector<std::pair<int, int>>{{4, 1}, {4, 2}, {4, 3}, {1, 4}, {2, 4}, {3, 4}}) {
-    CAPTURE(before, after);
+  struct Layout {
+    int ranks;
+    int64_t stage;
+  };
+  const std::vector<std::vector<Layout>> runs = {
+      {{4, 1}, {1, 0}}, {{4, 2}, {2, 0}}, {{4, 1}, {3, 2}},
+      {{1, 0}, {4, 1}}, {{2, 0}, {4, 2}}, {{3, 2}, {4, 1}, {1, 0}},
+  };
+  for (const auto& layouts : runs) {
     RunConfig config = whole;
-    config.train.run_dir = (tiny.folder / concat("parts", before, after)).string();
-    config.train.max_steps = 10;
-    config.parallel.zero_stage = before == 4;
-    REQUIRE(TrainedRanks(config, before).end_well());
-    config.train.max_steps = 20;
-    config.parallel.zero_stage = after == 4;
-    REQUIRE(TrainedRanks(config, after).end_well());
-    // The first part ends with a validation of its own.
+    config.train.run_dir = (tiny.folder / concat("parts", &layouts - runs.data())).string();
+    std::vector<int64_t> ends;
+    for (const Layout& layout : layouts) {
+      CAPTURE(ends.size(), layout.ranks, layout.stage);
+      ends.push_back(whole.train.max_steps * static_cast<int64_t>(ends.size() + 1) /
+                     static_cast<int64_t>(layouts.size()));
+      config.train.max_steps = ends.back();
+      config.parallel.zero_stage = layout.stage;
+      REQUIRE(TrainedRanks(config, layout.ranks).end_well());
+    }
+    // Each part ends with a validation of its own.
     auto losses = losses_of(config);
-    losses.erase(losses.begin() + 10);
+    ends.pop_back();
+    for (const int64_t end : ends) losses.erase(losses.begin() + end);
     CHECK(largest_difference(losses, losses_of(whole)) < kRounding);
     CHECK(final_state(config.train.run_dir).values.at("loader") ==
           final_state(whole.train.run_dir).values.at("loader"));
