@@ -14,7 +14,7 @@ constexpr auto enum_names(ReduceDtype) {
   return std::to_array<EnumName<ReduceDtype>>({{ReduceDtype::fp32, "fp32"}, {ReduceDtype::bf16, "bf16"}});
 }
 
-inline constexpr int64_t kLastZeroStage = 2;
+inline constexpr int64_t kLastZeroStage = 3;
 
 struct ParallelConfig {
   int64_t zero_stage = 0;
@@ -29,7 +29,7 @@ void visit_fields(Self& self, Visitor&& visit) {
       Field{.name = "zero_stage",
             .doc = "What several ranks share instead of each holding all of it (ZeRO). 0: nothing; 1: fp32 "
                    "master weights and Adam's moments, a part on each rank; 2: gradients too, added up after "
-                   "every micro-batch. Changes memory and speed.",
+                   "every micro-batch; 3: weights too, gathered block by block. Changes memory and speed.",
             .bounds = between(0, kLastZeroStage)},
       self.zero_stage);
   visit(Field{.name = "reduce_dtype",

@@ -141,14 +141,26 @@ at::Tensor HybridModel::hidden(const at::Tensor& tokens_bt, const ops::Documents
   expect(tokens_bt.size(1) <= options_.max_positions,
          concat("a sequence of ", tokens_bt.size(1), " tokens is longer than the rotary table (",
                 options_.max_positions, " positions)"));
+  need_weights(0);
   ops::Residual stream{{ops::embedding(tokens_bt, embedding_), {}}, {}};
   for (size_t i = 0; i < blocks_.size(); ++i) {
+    need_weights(first_specs_[i]);
     if (gradients_final) stream = announce_final(stream, gradients_final, first_specs_[i]);
     stream = options_.recompute == Recompute::full ? forward_with_recompute(blocks_[i], stream, documents)
                                                    : blocks_[i].forward(stream, documents);
   }
+  need_weights(first_specs_.back());
   if (gradients_final) stream = announce_final(stream, gradients_final, first_specs_.back());
   return normed(stream);
+}
+
+void HybridModel::need_weights(size_t first_spec) const {
+  if (options_.weights_needed) options_.weights_needed(first_spec);
+}
+
+void HybridModel::skip_pass() const {
+  need_weights(0);
+  for (const size_t first_spec : first_specs_) need_weights(first_spec);
 }
 
 at::Tensor HybridModel::loss(const at::Tensor& tokens_bt, const at::Tensor& labels_bt,

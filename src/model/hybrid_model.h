@@ -35,6 +35,9 @@ struct ModelOptions {
   Recompute recompute = Recompute::none;
   ops::SsdPath ssd_path = ops::SsdPath::automatic;
   ops::AttentionPath attention_path = ops::AttentionPath::automatic;
+  // Told in every forward pass but those that decode: operators queued from here on read weights of
+  // parameters from number `first_spec` of parameter_specs() on, up to the next call's.
+  std::function<void(size_t first_spec)> weights_needed{};
 };
 
 class HybridModel {
@@ -70,6 +73,10 @@ class HybridModel {
   ops::TokenScores token_scores(const at::Tensor& tokens_bt, const ops::Documents& documents,
                                 const at::Tensor& places_n, const at::Tensor& labels_n) const;
 
+  // For a rank without a batch where others have one: what they wait for of its forward pass
+  // (ModelOptions::weights_needed).
+  void skip_pass() const;
+
   // [B, T, V] for tests and scoring of short texts.
   at::Tensor logits(const at::Tensor& tokens_bt, const ops::Documents& documents) const;
 
@@ -88,6 +95,7 @@ class HybridModel {
   at::Tensor hidden(const at::Tensor& tokens_bt, const ops::Documents& documents,
                     const GradientsFinal& gradients_final) const;
   at::Tensor normed(const ops::Residual& last) const;  // what the head reads
+  void need_weights(size_t first_spec) const;
 
   ModelConfig config_;
   ModelOptions options_;

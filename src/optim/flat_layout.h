@@ -25,6 +25,7 @@ struct Sharding {
 
   bool shares_state() const { return stage >= 1; }  // master and moments
   bool shares_gradients() const { return stage >= 2; }
+  bool shares_weights() const { return stage >= 3; }
 };
 
 // Blocks that have room in the ring at once: of one the memory is in use, that of the other is on its way.

@@ -60,7 +60,9 @@ FlatBuffer allocate(const FlatLayout& layout, const Sharding& sharding, at::Devi
   buffer.decayed = layout.decayed;
   buffer.size = layout.size;
   buffer.buckets = layout.buckets;
-  buffer.compute = zeros(layout.size, compute_dtype);
+  const bool ring_of_weights = layout.ring_size > 0 && sharding.shares_weights();
+  buffer.compute = zeros(ring_of_weights ? held : layout.size, compute_dtype);
+  if (ring_of_weights) buffer.weight_ring = zeros(layout.ring_size, compute_dtype);
   if (use == ParameterUse::inference) return buffer;
   buffer.master = compute_dtype == master_dtype ? buffer.compute : zeros(held, master_dtype);
   buffer.grad = zeros(layout.ring_size > 0 ? held : layout.size, master_dtype);
@@ -76,7 +78,9 @@ void add_bytes(FlatBytes& bytes, const FlatLayout& layout, const Sharding& shard
   const uint64_t compute = c10::elementSize(compute_dtype), master = c10::elementSize(master_dtype);
   const auto size = static_cast<uint64_t>(layout.size), ring = static_cast<uint64_t>(layout.ring_size);
   const auto held = static_cast<uint64_t>(held_elements(layout, sharding));
-  bytes.weights += size * compute;
+  const bool ring_of_weights = ring > 0 && sharding.shares_weights();
+  bytes.weights += (ring_of_weights ? held : size) * compute;
+  if (ring_of_weights) bytes.weight_ring += ring * compute;
   if (use == ParameterUse::inference) return;
   if (compute_dtype != master_dtype) bytes.weights += held * master;
   bytes.gradients += (ring > 0 ? held : size) * master;
@@ -168,7 +172,8 @@ FlatBytes FlatParameters::bytes_needed(const std::vector<ParameterSpec>& specs, 
 
 void FlatParameters::add(const ParameterSpec& spec, const FlatBuffer& buffer, int64_t offset,
                          int64_t in_ring) {
-  const at::Tensor compute = view_of(buffer.compute, offset, spec.shape);
+  const at::Tensor compute = buffer.weight_ring.defined() ? view_of(buffer.weight_ring, in_ring, spec.shape)
+                                                          : view_of(buffer.compute, offset, spec.shape);
   const at::Tensor weight = compute.detach();  // a leaf: autograd doesn't see that it is a view
   weight.set_requires_grad(use_ == ParameterUse::training);
   const at::Tensor grad =
@@ -193,15 +198,16 @@ void FlatParameters::add(const ParameterSpec& spec, const FlatBuffer& buffer, in
 }
 
 void FlatParameters::add_owned(const FlatBuffer& buffer) {
-  const bool has_copy = !buffer.compute.is_same(buffer.master);
+  const bool has_copy = !buffer.compute.is_same(buffer.master), shared_weights = buffer.weight_ring.defined();
   // `at`: where the range lies in the optimizer state.
   const auto range = [&](int64_t begin, int64_t end, bool decayed, int64_t at) {
     if (begin == end) return;
     const int64_t size = end - begin;
-    owned_.push_back({&buffer, begin, end, decayed, buffer.master.narrow(0, has_copy ? at : begin, size),
+    owned_.push_back({&buffer, begin, end, decayed,
+                      buffer.master.narrow(0, has_copy || shared_weights ? at : begin, size),
                       buffer.m.narrow(0, at, size), buffer.v.narrow(0, at, size),
                       buffer.grad.narrow(0, buffer.grad_ring.defined() ? at : begin, size),
-                      has_copy ? buffer.compute.narrow(0, begin, size) : at::Tensor()});
+                      has_copy ? buffer.compute.narrow(0, shared_weights ? at : begin, size) : at::Tensor()});
   };
   if (!sharding_.shares_state()) {
     range(0, buffer.decayed, true, 0);
@@ -239,7 +245,8 @@ void FlatParameters::write(const LogicalView& tensor, StatePart part, const at::
   const at::NoGradGuard no_grad;
   const at::Tensor here = values.to(device());
   const int64_t begin = tensor.offset + first, end = begin + here.numel();
-  if (part == StatePart::weight) {
+  const bool shared_weights = tensor.buffer->weight_ring.defined();
+  if (part == StatePart::weight && !shared_weights) {
     tensor.buffer->compute.narrow(0, begin, end - begin).copy_(here);
     if (tensor.buffer->compute.is_same(tensor.buffer->master)) return;
   }
@@ -249,7 +256,10 @@ void FlatParameters::write(const LogicalView& tensor, StatePart part, const at::
     const at::Tensor& held = part == StatePart::weight ? range.master
                              : part == StatePart::m    ? range.m
                                                        : range.v;
-    held.narrow(0, from - range.begin, to - from).copy_(here.narrow(0, from - begin, to - from));
+    const at::Tensor values_of_range = here.narrow(0, from - begin, to - from);
+    held.narrow(0, from - range.begin, to - from).copy_(values_of_range);
+    if (part == StatePart::weight && shared_weights && range.compute.defined())
+      range.compute.narrow(0, from - range.begin, to - from).copy_(values_of_range);
   }
 }
 
@@ -285,7 +295,10 @@ void FlatParameters::refresh_compute() {
 void FlatParameters::check_views() const {
   for (const Place& place : places_) {
     const Parameter& p = *place.parameter;
-    expect(lies_at(p.weight, place.buffer->compute, place.offset, place.shape) && p.weight.is_leaf(),
+    const at::Tensor& ring = place.buffer->weight_ring;
+    expect((ring.defined() ? lies_at(p.weight, ring, place.in_ring, place.shape)
+                           : lies_at(p.weight, place.buffer->compute, place.offset, place.shape)) &&
+               p.weight.is_leaf(),
            concat("the weight of ", p.name, " is no longer a view of the flat buffer"));
     expect(place.in_ring < 0 ? lies_at(p.grad, place.buffer->grad, place.offset, place.shape)
                              : lies_at(p.grad, place.buffer->grad_ring, place.in_ring, place.shape),

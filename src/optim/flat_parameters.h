@@ -36,6 +36,8 @@ struct FlatBuffer {
   std::vector<Bucket> buckets;
   at::Tensor grad_ring;  // from stage 2 on: where operators add up a micro-batch's gradients of matrices
 
+  at::Tensor weight_ring;  // at stage 3: where operators find weights of matrices (optim/weight_ring.h)
+
   // Where operators find a bucket's gradients.
   at::Tensor gradients(const Bucket& bucket) const {
     return grad_ring.defined() ? grad_ring.narrow(0, bucket.in_ring, bucket.size())
@@ -56,11 +58,11 @@ enum class StatePart { weight, m, v };
 
 // Bytes of what a rank allocates.
 struct FlatBytes {
-  uint64_t weights = 0;  // and masters
+  uint64_t weights = 0, weight_ring = 0;  // weights: with masters
   uint64_t gradients = 0, gradient_ring = 0;
   uint64_t moments = 0;
 
-  uint64_t total() const { return weights + gradients + gradient_ring + moments; }
+  uint64_t total() const { return weights + weight_ring + gradients + gradient_ring + moments; }
 };
 
 // A logical tensor (core/parameter.h), as views of the buffers where this rank holds them whole.

@@ -20,6 +20,7 @@ ParameterExchange::ParameterExchange(FlatParameters& parameters, const Mesh& mes
   std::stable_sort(order_.begin(), order_.end(), [](const Place& a, const Place& b) {
     return a.bucket->specs.front() > b.bucket->specs.front();
   });
+  if (sharding.shares_weights()) weight_ring_.emplace(parameters, mesh);
 }
 
 at::Tensor ParameterExchange::owned_part(const FlatBuffer& buffer, const Bucket& bucket) const {
@@ -36,6 +37,7 @@ void ParameterExchange::gradients_final(size_t first_spec) {
   for (; sent_ < order_.size() && order_[sent_].bucket->specs.front() >= first_spec; ++sent_)
     if (order_[sent_].in_ring() || turn_.last) send_gradients(order_[sent_]);
   free_next_slot();
+  if (weight_ring_) weight_ring_->backward(first_spec);
 }
 
 void ParameterExchange::send_gradients(const Place& place) {
@@ -84,6 +86,7 @@ void ParameterExchange::finish_gradients() {
 void ParameterExchange::weights_final(const OwnedRange& range) {
   const Sharding& sharding = parameters_.sharding();
   if (!sharding.shares_state()) return;
+  if (range.buffer->weight_ring.defined()) return;  // the next pass gathers them
   const int64_t part = range.end - range.begin;
   const int64_t begin = range.begin - sharding.rank * part;  // of the bucket
   const at::Tensor whole = range.buffer->compute.narrow(0, begin, part * sharding.ranks);

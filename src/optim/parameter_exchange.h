@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "optim/flat_parameters.h"
+#include "optim/weight_ring.h"
 #include "parallel/mesh.h"
 
 namespace transxssm {
@@ -36,6 +38,10 @@ class ParameterExchange {
   void start_gradients(Turn turn);
   void gradients_final(size_t first_spec);
   void finish_gradients();
+
+  // Where ranks share weights, in every forward pass, before the operators that read them (WeightRing).
+  bool shares_weights() const { return weight_ring_.has_value(); }
+  void weights_needed(size_t first_spec) { weight_ring_->forward(first_spec); }
 
   // f64 [n] becomes the sum over the ranks.
   void sum(const at::Tensor& numbers) const { mesh_.all_reduce(numbers); }
@@ -72,6 +78,7 @@ class ParameterExchange {
   size_t sent_ = 0;           // of this micro-step
   Turn turn_{};
   std::vector<Sum> sums_;
+  std::optional<WeightRing> weight_ring_;
   std::vector<PendingCollective> weights_;
 };
 

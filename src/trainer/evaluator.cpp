@@ -22,7 +22,10 @@ std::optional<std::vector<ValidationResult>> evaluate(const HybridModel& model,
     for (int64_t round = 0; round < set.num_batches(); round += mesh.size()) {
       if (abandon()) return std::nullopt;
       const int64_t i = round + mesh.rank();
-      if (i >= set.num_batches()) continue;
+      if (i >= set.num_batches()) {
+        model.skip_pass();
+        continue;
+      }
       const DeviceBatch in = to_device(set.batch(i), model.device());
       total.add_(model.loss(in.tokens_bt, in.labels_bt, in.documents));
     }

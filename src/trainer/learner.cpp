@@ -28,6 +28,14 @@ std::optional<ParameterExchange> make_exchange(const ParallelConfig& config, Fla
       config.reduce_dtype == ReduceDtype::bf16 ? at::kBFloat16 : parameters.grads()[0].scalar_type());
 }
 
+ModelOptions model_options(const RunConfig& config, std::optional<ParameterExchange>& exchange) {
+  ModelOptions options{config.train.seq_len, config.train.deterministic, config.train.recompute,
+                       ssd_path(config.kernels), attention_path(config.kernels)};
+  if (exchange && exchange->shares_weights())
+    options.weights_needed = [&exchange](size_t first_spec) { exchange->weights_needed(first_spec); };
+  return options;
+}
+
 }  // namespace
 
 Sharding sharding_of(const RunConfig& config, int64_t rank, int64_t ranks) {
@@ -42,10 +50,8 @@ Learner::Learner(const RunConfig& config, const ComputeDevice& device, const Mes
       parameters(HybridModel::parameter_specs(config.model, config.optimizer.decay_embeddings), device.device,
                  device.dtype, ParameterUse::training,
                  mesh ? sharding_of(config, mesh->rank(), mesh->size()) : Sharding{}),
-      model(config.model, parameters.table(),
-            {config.train.seq_len, config.train.deterministic, config.train.recompute,
-             ssd_path(config.kernels), attention_path(config.kernels)}),
       exchange(make_exchange(config.parallel, parameters, mesh)),
+      model(config.model, parameters.table(), model_options(config, exchange)),
       optimizer(parameters, config.optimizer, exchange ? &*exchange : nullptr),
       step(model, parameters, optimizer, {config.train.z_loss, config.kernels.cuda_graphs},
            exchange ? &*exchange : nullptr) {}

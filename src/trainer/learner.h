@@ -25,10 +25,10 @@ struct Learner {
   Learner(const Learner&) = delete;  // its parts refer to each other
   Learner& operator=(const Learner&) = delete;
 
-  std::future<void> attention_plans;  // being made; first, so that it begins first
-  FlatParameters parameters;          // zeros until something gives them values
-  HybridModel model;
+  std::future<void> attention_plans;          // being made; first, so that it begins first
+  FlatParameters parameters;                  // zeros until something gives them values
   std::optional<ParameterExchange> exchange;  // with other ranks
+  HybridModel model;
   Optimizer optimizer;
   TrainStep step;
 };

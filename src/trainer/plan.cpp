@@ -88,6 +88,7 @@ MemoryPlan plan_memory(const RunConfig& config, const ComputeDevice& device, int
     if (bytes > 0) plan.parts.push_back({name, static_cast<uint64_t>(bytes)});
   };
   add("weights", flat.weights);
+  add("weights on their way", flat.weight_ring);
   add("gradients", flat.gradients);
   if (ranks > 1) add("gradients on their way", flat.gradient_ring + rounded_gradients(config, flat));
   add("Adam's moments", flat.moments);
@@ -173,6 +174,24 @@ StepPlan plan_step(const RunConfig& config, const ComputeDevice& device, int64_t
   return plan;
 }
 
+namespace {
+
+// Of a micro-step at stage 3: blocks twice, but for the last ones, which lie in the ring when the backward
+// pass begins; embedding and head once.
+uint64_t gathered_elements(const RunConfig& config, const Sharding& sharding) {
+  const auto layout = lay_out(HybridModel::parameter_specs(config.model), ParameterKind::matrix, sharding);
+  const size_t blocks = sharding.blocks.size() - 1, kept = std::min<size_t>(kRingBlocks, blocks);
+  const size_t first_kept = sharding.blocks[blocks - kept];
+  int64_t elements = 0;
+  for (const Bucket& bucket : layout.buckets) {
+    const bool twice = bucket.slot > 0 && bucket.specs.front() < first_kept;
+    elements += (twice ? 2 : 1) * bucket.size();
+  }
+  return static_cast<uint64_t>(elements);
+}
+
+}  // namespace
+
 // A ring's traffic: a share of (ranks − 1) / ranks for a reduce-scatter as for an all-gather, and an
 // all-reduce is both.
 uint64_t sent_bytes(const RunConfig& config, const ComputeDevice& device, int64_t ranks) {
@@ -181,7 +200,9 @@ uint64_t sent_bytes(const RunConfig& config, const ComputeDevice& device, int64_
   const auto micro_steps =
       static_cast<uint64_t>(config.train.global_batch_size / (ranks * config.train.micro_batch_size));
   const uint64_t sums = elements * (config.parallel.reduce_dtype == ReduceDtype::bf16 ? 2 : 4);
-  const uint64_t back = sharding.shares_state() ? elements * c10::elementSize(device.dtype) : sums;
+  uint64_t weights = elements;  // sent as such
+  if (sharding.shares_weights()) weights = micro_steps * gathered_elements(config, sharding);
+  const uint64_t back = sharding.shares_state() ? weights * c10::elementSize(device.dtype) : sums;
   const uint64_t bytes = sums * (sharding.shares_gradients() ? micro_steps : 1) + back;
   return bytes * static_cast<uint64_t>(ranks - 1) / static_cast<uint64_t>(ranks);
 }

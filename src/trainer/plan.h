@@ -46,7 +46,7 @@ struct StepPlan {
 StepPlan plan_step(const RunConfig& config, const ComputeDevice& device, int64_t ranks = 1);
 
 // What each of `ranks` sends in a step: sums of gradients, from stage 2 on after every micro-step, and from
-// stage 1 on the weights that it has updated.
+// stage 1 on the weights that it has updated; at stage 3 instead those that each micro-step reads.
 uint64_t sent_bytes(const RunConfig& config, const ComputeDevice& device, int64_t ranks);
 
 // Bytes of one checkpoint's tensors.

@@ -147,6 +147,7 @@ Round queue_round(const HybridModel& model, const std::vector<ScoredText>& texts
     round.texts += packed.placed.size();
     if (rank == mesh.rank()) round.own = queue(model, packed);
   }
+  if (!round.own) model.skip_pass();
   return round;
 }
 

@@ -61,7 +61,10 @@ TEST_CASE("plan: what ranks share shows in memory, time and traffic") {
       plan("transxssm-320m.yaml", "--on h100 --gpus 4 --set parallel.zero_stage=2").out;
   REQUIRE(row(gradients, moments) == row(shared, moments));
   REQUIRE(contains(row(gradients, "gradients on their way"), "MiB"));
-  REQUIRE(contains(gradients, "parallel.zero_stage"));
+  const std::string weights =
+      plan("transxssm-320m.yaml", "--on h100 --gpus 4 --set parallel.zero_stage=3").out;
+  REQUIRE(contains(row(weights, "weights on their way"), "MiB"));
+  REQUIRE(contains(weights, "parallel.zero_stage"));
 }
 
 TEST_CASE("plan: a number of GPUs that does not divide the global batch is refused") {

@@ -29,7 +29,7 @@ TEST_CASE("train --ranks: two processes learn what one does, at every stage") {
   write(run.folder / "run.yaml", to_yaml(config));
   const auto alone = losses(run.folder.path(), "alone", "");
   REQUIRE(alone.size() == 4);
-  for (const std::string stage : {"0", "1", "2"}) {
+  for (const std::string stage : {"0", "1", "2", "3"}) {
     const auto two = losses(run.folder.path(), "two" + stage, "--ranks 2 --set parallel.zero_stage=" + stage);
     REQUIRE(two.size() == 4);
     for (size_t i = 0; i < 4; ++i) REQUIRE(two[i] == Approx(alone[i]).epsilon(1e-5));
@@ -40,6 +40,7 @@ TEST_CASE("train --ranks: what does not fit is said once") {
   check_all(
       {
           {"both", train("--ranks 2 --gpus 2"), {"--gpus", "excludes", "--ranks"}},
+          {"stage", train("--ranks 2 --set parallel.zero_stage=4"), {"zero_stage", "integer from 0 to 3"}},
           {"none", train("--ranks 0"), {"--ranks", "1"}},
           {"device", train("--ranks 2 --set train.device=cuda"), {"--ranks and train.device contradict"}},
           {"batch", train("--ranks 3 --set train.micro_batch_size=1"), {"global_batch_size"}},

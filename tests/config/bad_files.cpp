@@ -26,7 +26,7 @@ const BadFile kBadFiles[] = {
     {"logging: {every: 1}\nlogging: {every: 2}\n", {"c.yaml:7: repeated key 'logging'"}},
     {"? [a, b]\n: 1\n", {"a key must be a name"}},
     {"evaluation: {tasks: []}\n", {"evaluation: unknown key"}},
-    {"parallel: {zero_stage: 4}\n", {"parallel.zero_stage: expected integer from 0 to 2, got '4'"}},
+    {"parallel: {zero_stage: 4}\n", {"parallel.zero_stage: expected integer from 0 to 3, got '4'"}},
     {"export: {format: hf}\n", {"export: unknown key"}},
     {"precision: {gradients: fp32}\n", {"precision.gradients: unknown key", "compute"}},
     {"model:\n  <<: {num_layers: 8}\n", {"model.<<: unknown key"}},

@@ -30,7 +30,7 @@ TEST_CASE("ranks: losses don't depend on their number or the stage") {
   const RunConfig alone = config_of(tiny, "alone", 0);
   REQUIRE(TrainedRanks(alone, 1).end_well());
   const auto expected = losses_of(alone);
-  for (const int64_t stage : {0, 1, 2}) {
+  for (const int64_t stage : {0, 1, 2, 3}) {
     for (const int size : {1, 2, 3, 4}) {
       const RunConfig config = config_of(tiny, concat("run", stage, size), stage);
       REQUIRE(TrainedRanks(config, size).end_well());
@@ -44,7 +44,7 @@ TEST_CASE("ranks: losses don't depend on their number or the stage") {
 
 TEST_CASE("ranks: the same layout gives the same bits") {
   const TinyRun tiny;
-  const int64_t stage = GENERATE(0, 1, 2);
+  const int64_t stage = GENERATE(0, 1, 2, 3);
   RunConfig first = config_of(tiny, "first", stage), second = config_of(tiny, "second", stage);
   first.train.max_steps = second.train.max_steps = 10;
   REQUIRE(TrainedRanks(first, 3).end_well());
@@ -55,7 +55,7 @@ TEST_CASE("ranks: the same layout gives the same bits") {
 
 TEST_CASE("ranks: sums in bf16 are close to those in fp32") {
   const TinyRun tiny;
-  const int64_t stage = GENERATE(0, 1, 2);
+  const int64_t stage = GENERATE(0, 1, 2, 3);
   RunConfig fp32 = config_of(tiny, "fp32", stage), bf16 = config_of(tiny, "bf16", stage);
   bf16.parallel.reduce_dtype = ReduceDtype::bf16;
   REQUIRE(TrainedRanks(fp32, 2).end_well());
@@ -76,8 +76,8 @@ TEST_CASE("ranks: a run goes on with another number of them and another stage") 
     int64_t stage;
   };
   const std::vector<std::vector<Layout>> runs = {
-      {{4, 1}, {1, 0}}, {{4, 2}, {2, 0}}, {{4, 1}, {3, 2}},
-      {{1, 0}, {4, 1}}, {{2, 0}, {4, 2}}, {{3, 2}, {4, 1}, {1, 0}},
+      {{4, 1}, {1, 0}}, {{4, 2}, {2, 0}}, {{4, 3}, {3, 2}},
+      {{1, 0}, {4, 1}}, {{2, 0}, {4, 3}}, {{4, 3}, {2, 1}, {1, 0}},
   };
   for (const auto& layouts : runs) {
     RunConfig config = whole;

@@ -55,7 +55,7 @@ TEST_CASE("ranks: one rank's steps have the bits of a step without ranks", "[cud
   config.kernels.cuda_graphs = false;
   const StateDict alone = trained(config, device, nullptr);
   for (const bool graphs : {false, true}) {
-    for (const int64_t stage : {0, 1, 2}) {
+    for (const int64_t stage : {0, 1, 2, 3}) {
       CAPTURE(graphs, stage);
       config.kernels.cuda_graphs = graphs;
       config.parallel.zero_stage = stage;
