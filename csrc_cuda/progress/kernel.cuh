@@ -13,4 +13,13 @@ __global__ void mark_progress_kernel(ProgressParams params) {
   *static_cast<volatile uint64_t*>(params.seen) = count;
 }
 
+__global__ void mark_time_kernel(TimeParams params) {
+  int64_t now;
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+  if (params.total == nullptr)
+    *params.since = now;
+  else
+    *params.total += now - *params.since;
+}
+
 }  // namespace transxssm::kernels

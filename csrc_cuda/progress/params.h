@@ -14,6 +14,14 @@ struct ProgressParams {
   uint64_t site = 0;
 };
 
+struct TimeParams {
+  int64_t* since = nullptr;  // on the device, nanoseconds of the GPU's clock
+  int64_t* total = nullptr;  // on the device; null: a time begins
+};
+
+// Notes the time in `since`, or adds what has passed since then to `total`. One stream at a time.
+void mark_time(const TimeParams& params, CUstream_st* stream);
+
 // Counts one up and shows it to the host. One stream at a time.
 void mark_progress(const ProgressParams& params, CUstream_st* stream);
 

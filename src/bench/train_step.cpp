@@ -1,5 +1,6 @@
 #include "bench/train_step.h"
 
+#include <array>
 #include <fstream>
 #include <sstream>
 
@@ -11,6 +12,7 @@
 #include "data/packing.h"
 #include "model/accounting.h"
 #include "optim/init.h"
+#include "parallel/agreement.h"
 #include "trainer/device_batch.h"
 #include "trainer/learner.h"
 #include "trainer/plan.h"
@@ -22,7 +24,7 @@ constexpr double kLearningRate = 1e-5;  // its value changes no time
 constexpr size_t kBatches = 4;          // that take turns
 constexpr int kProfiled = 5;
 
-GlobalBatch random_batch(const RunConfig& config, bool isolated, uint64_t seed) {
+GlobalBatch random_batch(const RunConfig& config, bool isolated, uint64_t seed, int ranks) {
   const int64_t rows = config.train.micro_batch_size, tokens = config.train.seq_len;
   const Philox random(seed);
   const auto starts = random_document_starts(rows, tokens, seed);
@@ -39,7 +41,8 @@ GlobalBatch random_batch(const RunConfig& config, bool isolated, uint64_t seed) 
   }
   GlobalBatch batch;
   batch.micro_batches.push_back(pack(windows, Packing::isolated));
-  batch.counted_labels = batch.micro_batches.front().counted_labels;
+  batch.counted_labels =
+      ranks * batch.micro_batches.front().counted_labels;  // nearly: others' documents differ
   return batch;
 }
 
@@ -54,8 +57,17 @@ void run(Learner& learner, const GlobalBatch& batch) {
   learner.step.run(batch, kLearningRate, [] { return false; });
 }
 
+// Milliseconds of collectives so far, and of waiting for them.
+std::array<double, 2> collective_ms(const Mesh& mesh) {
+  const at::Tensor times = mesh.collective_times();
+  if (!times.defined()) return {0, 0};
+  const at::Tensor host = times.cpu();
+  return {static_cast<double>(host[0].item<int64_t>()) * 1e-6,
+          static_cast<double>(host[1].item<int64_t>()) * 1e-6};
+}
+
 StepTiming time_batches(Learner& learner, const RunConfig& config, const std::vector<GlobalBatch>& batches,
-                        at::Device device, int repeats) {
+                        at::Device device, int repeats, const Mesh& mesh) {
   StepTiming timing;
   double flops = 0;
   for (const GlobalBatch& batch : batches) {
@@ -66,8 +78,13 @@ StepTiming time_batches(Learner& learner, const RunConfig& config, const std::ve
   timing.documents /= static_cast<int64_t>(batches.size());
   timing.flops = flops / static_cast<double>(batches.size());
   for (const GlobalBatch& batch : batches) run(learner, batch);
+  mesh.barrier();
+  const auto before = collective_ms(mesh);
   timing.time = spread_of(queued_times(
       device, repeats, [&](int i) { run(learner, batches[static_cast<size_t>(i) % batches.size()]); }));
+  const auto after = collective_ms(mesh);
+  timing.communication_ms = (after[0] - before[0]) / repeats;
+  timing.exposed_ms = (after[1] - before[1]) / repeats;
   if (!device.is_cuda()) return timing;
   Profiler profiler(device);
   for (int i = 0; i < kProfiled; ++i) run(learner, batches[static_cast<size_t>(i) % batches.size()]);
@@ -91,21 +108,25 @@ double seconds_since_launch() {
 
 }  // namespace
 
-StepReport time_train_step(const RunConfig& given, int repeats) {
+StepReport time_train_step(const RunConfig& given, int repeats, Mesh& mesh) {
   RunConfig config = given;
-  config.train.global_batch_size = config.train.micro_batch_size;
+  config.train.global_batch_size = config.train.micro_batch_size * mesh.size();
   StepReport report;
   report.device = choose_device(config.train.device, config.precision.compute);
   const at::Device device = report.device.device;
-  expect_room(config, report.device, free_memory(report.device));
-  report.memory_expected = plan_memory(config, report.device).peak();
-  report.tokens = config.train.micro_batch_size * config.train.seq_len;
+  agreed(mesh, [&] { expect_room(config, report.device, free_memory(report.device), mesh.size()); });
+  report.memory_expected = plan_memory(config, report.device, mesh.size()).peak();
+  report.tokens = config.train.global_batch_size * config.train.seq_len;
+  report.ranks = mesh.size();
+  mesh.connect(device);
 
-  Learner learner(config, report.device);
+  Learner learner(config, report.device, mesh.size() > 1 ? &mesh : nullptr);
   initialize(learner.parameters, config.train.seed);
   const auto batches = [&](bool isolated) {
     std::vector<GlobalBatch> all;
-    for (uint64_t seed = 1; seed <= kBatches; ++seed) all.push_back(random_batch(config, isolated, seed));
+    for (uint64_t number = 0; number < kBatches; ++number)
+      all.push_back(random_batch(config, isolated, 1 + number + kBatches * static_cast<uint64_t>(mesh.rank()),
+                                 mesh.size()));
     return all;
   };
   const auto one_document = batches(false), isolated = batches(true);
@@ -114,8 +135,8 @@ StepReport time_train_step(const RunConfig& given, int repeats) {
   run(learner, first[1]);  // recorded, where there are graphs
   wait_for(device);
   report.start_up_seconds = seconds_since_launch();
-  report.timings.push_back(time_batches(learner, config, one_document, device, repeats));
-  report.timings.push_back(time_batches(learner, config, isolated, device, repeats));
+  report.timings.push_back(time_batches(learner, config, one_document, device, repeats, mesh));
+  report.timings.push_back(time_batches(learner, config, isolated, device, repeats, mesh));
   report.memory_peak = memory_peak(report.device);
   return report;
 }

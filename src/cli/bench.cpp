@@ -356,7 +356,7 @@ void add_bench_command(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand(
       "bench", "Time training steps, generation, or single operators on a GPU, and communication");
   verb->require_subcommand(1);
-  add_bench_step_command(*verb);
+  add_bench_step_command(*verb, exit_code);
   const auto options = std::make_shared<Options>();
   CLI::App* ops = verb->add_subcommand(
       "ops", "An operator against the memory bandwidth of the GPU, and against cuDNN attention");

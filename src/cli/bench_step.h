@@ -5,6 +5,6 @@
 
 namespace transxssm {
 
-void add_bench_step_command(CLI::App& bench);
+void add_bench_step_command(CLI::App& bench, int& exit_code);
 
 }  // namespace transxssm

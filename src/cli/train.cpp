@@ -4,15 +4,19 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/ranks.h"
 #include "config/load.h"
+#include "core/check.h"
 #include "parallel/mesh.h"
 #include "trainer/launch.h"
 
 namespace transxssm {
 namespace {
+
+constexpr int kBadInput = 2;  // exit code
 
 struct Options {
   std::string config;
@@ -40,8 +44,14 @@ int train_here(const Options& options, const RunConfig& config,
                const std::optional<RankEnvironment>& environment) {
   if (!environment) return launch_training(config, options.launch, Mesh::single());
   if (config.train.device != Device::cpu) take_own_gpu(*environment);
-  return launch_training(config, options.launch,
-                         Mesh::join(*environment, std::chrono::seconds(config.parallel.timeout_seconds)));
+  Mesh mesh = Mesh::join(*environment, std::chrono::seconds(config.parallel.timeout_seconds));
+  const bool speaks = mesh.is_first();
+  try {
+    return launch_training(config, options.launch, std::move(mesh));
+  } catch (const InputError&) {  // which the first rank says for all
+    if (speaks) throw;
+    return kBadInput;
+  }
 }
 
 }  // namespace

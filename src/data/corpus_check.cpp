@@ -1,8 +1,11 @@
 #include "data/corpus_check.h"
 
+#include <algorithm>
+#include <fstream>
 #include <span>
 
 #include "core/check.h"
+#include "core/hash.h"
 #include "core/logging.h"
 #include "data/corpus_manifest.h"
 #include "data/token_file.h"
@@ -31,6 +34,19 @@ void check_path(const std::string& key, const std::string& path, const std::stri
                        ", not with the end-of-document token ", eod_id));
 }
 
+// Size of a file, and its first and last bytes.
+std::string ends_of(const std::string& path) {
+  constexpr std::streamoff kEnds = 65536;
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  expect_input(in.good(), concat("cannot read ", path));
+  const std::streamoff size = in.tellg(), part = std::min(size, kEnds);
+  std::string text(static_cast<size_t>(2 * part), '\0');
+  in.seekg(0).read(text.data(), part);
+  in.seekg(size - part).read(text.data() + part, part);
+  expect_input(in.good(), concat("reading ", path, " failed"));
+  return std::to_string(size) + text;
+}
+
 }  // namespace
 
 void check_corpus(const DataConfig& config, const std::string& tokenizer_hash, int64_t vocab_size,
@@ -39,6 +55,17 @@ void check_corpus(const DataConfig& config, const std::string& tokenizer_hash, i
     check_path("data.train", source.path, tokenizer_hash, vocab_size, eod_id);
   for (const ValidationSource& source : config.validation)
     check_path("data.validation", source.path, tokenizer_hash, vocab_size, eod_id);
+}
+
+std::string data_fingerprint(const DataConfig& config) {
+  std::string text;
+  const auto add = [&](const std::string& path) {
+    for (const auto& file : find_token_files(path))
+      for (const char* ending : {".bin", ".idx"}) text += ends_of(file.string() + ending);
+  };
+  for (const TrainSource& source : config.train) add(source.path);
+  for (const ValidationSource& source : config.validation) add(source.path);
+  return hash_bytes(text.data(), text.size());
 }
 
 }  // namespace transxssm

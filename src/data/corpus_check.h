@@ -14,4 +14,7 @@ namespace transxssm {
 void check_corpus(const DataConfig& config, const std::string& tokenizer_hash, int64_t vocab_size,
                   int32_t eod_id);
 
+// The same where the token files that `config` names are the same: their sizes and what stands at their ends.
+std::string data_fingerprint(const DataConfig& config);
+
 }  // namespace transxssm

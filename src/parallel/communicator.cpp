@@ -29,14 +29,19 @@ struct PendingCollective::Impl {
   void wait() {
     if (done) {
       const c10::impl::VirtualGuardImpl device(done->device_type());
+      communicator.times_.begin_wait();
       done->block(device.getStream(kept[0].device()));
+      communicator.times_.end_wait();
       return;
     }
+    communicator.times_.begin_wait();
     try {
       work->wait();
     } catch (const std::exception& error) {
       communicator.fail(what, text_of(error));
     }
+    communicator.times_.end_wait();
+    communicator.times_.end_run();
     communicator.progress_.mark_finish();
   }
 };
@@ -52,8 +57,8 @@ void PendingCollective::wait() {
 }
 
 Communicator::Communicator(c10::intrusive_ptr<c10d::Backend> group, at::Device device,
-                           CollectiveProgress& progress, Monitor& monitor)
-    : group_(std::move(group)), device_(device), progress_(progress), monitor_(monitor) {
+                           CollectiveProgress& progress, CollectiveTimes& times, Monitor& monitor)
+    : group_(std::move(group)), device_(device), progress_(progress), times_(times), monitor_(monitor) {
   // A collective waits for every other rank: let it take its few multiprocessors as soon as it can go on.
   if (device.is_cuda())
     stream_ =
@@ -89,6 +94,7 @@ PendingCollective Communicator::start(const char* name, const std::vector<at::Te
     on_stream.emplace(*stream_);
   }
   progress_.mark_start(site);
+  times_.begin_run();
   try {
     pending->work = begin(*group_);
     if (stream_ && pending->work) pending->work->wait();
@@ -96,6 +102,7 @@ PendingCollective Communicator::start(const char* name, const std::vector<at::Te
     fail(pending->what, text_of(error));
   }
   if (stream_) {
+    times_.end_run();
     progress_.mark_finish();
     pending->done.emplace(device_.type());
     pending->done->record(*stream_);

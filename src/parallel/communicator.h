@@ -11,6 +11,7 @@
 #include <c10/core/Stream.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 
+#include "parallel/collective_times.h"
 #include "parallel/mesh.h"
 #include "parallel/monitor.h"
 #include "parallel/progress.h"
@@ -20,7 +21,7 @@ namespace transxssm {
 class Communicator {
  public:
   Communicator(c10::intrusive_ptr<c10d::Backend> group, at::Device device, CollectiveProgress& progress,
-               Monitor& monitor);
+               CollectiveTimes& times, Monitor& monitor);
   ~Communicator();
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
@@ -41,6 +42,7 @@ class Communicator {
   at::Device device_;
   std::optional<c10::Stream> stream_;  // of a GPU
   CollectiveProgress& progress_;
+  CollectiveTimes& times_;
   Monitor& monitor_;
 };
 

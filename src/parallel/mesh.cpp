@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "csrc_cuda/common/device_info.h"
+#include "parallel/collective_times.h"
 #include "parallel/communicator.h"
 #include "parallel/monitor.h"
 #include "parallel/process_group.h"
@@ -50,6 +51,7 @@ struct Mesh::Impl {
 
   Rendezvous rendezvous;
   CollectiveProgress progress;
+  CollectiveTimes times;
   Monitor monitor;
   std::unique_ptr<Communicator> communicator;
 };
@@ -87,8 +89,9 @@ void Mesh::connect(at::Device device) {
   auto group = device.is_cuda() ? make_nccl_group(place, device) : make_gloo_group(place);
   impl_->progress.mark_finish();
   impl_->progress.connect(device);
+  impl_->times.connect(device);
   impl_->communicator =
-      std::make_unique<Communicator>(std::move(group), device, impl_->progress, impl_->monitor);
+      std::make_unique<Communicator>(std::move(group), device, impl_->progress, impl_->times, impl_->monitor);
 }
 
 int Mesh::rank() const { return impl_ ? impl_->rendezvous.rank() : 0; }
@@ -143,6 +146,17 @@ std::vector<std::string> Mesh::exchange(const std::string& mine) const {
   }
 }
 
+std::vector<std::string> Mesh::gather(const std::string& mine) const {
+  if (!impl_) return {mine};
+  try {
+    return impl_->rendezvous.gather(mine);
+  } catch (const std::exception& error) {
+    throw std::runtime_error(impl_->monitor.explain_exchange(error.what()));
+  }
+}
+
+at::Tensor Mesh::collective_times() const { return impl_ ? impl_->times.totals() : at::Tensor(); }
+
 void Mesh::barrier() const { exchange(""); }
 
 void Mesh::agree(const std::string& complaint) const {
@@ -172,12 +186,12 @@ void Mesh::set_timeout(std::chrono::milliseconds timeout) const {
   impl_->monitor.set_timeout(timeout);
 }
 
-void Mesh::on_failure(std::function<void(const std::string&)> action) const {
+void Mesh::on_failure(std::function<void(const std::string&, int)> action) const {
   if (impl_) impl_->monitor.on_failure(std::move(action));
 }
 
-void Mesh::announce_failure(const std::string& reason) const {
-  if (impl_) impl_->monitor.announce(reason);
+void Mesh::announce_failure(const std::string& reason, int exit_code) const {
+  if (impl_) impl_->monitor.announce(reason, exit_code);
 }
 
 }  // namespace transxssm

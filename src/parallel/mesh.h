@@ -84,19 +84,27 @@ class Mesh {
   // Every rank's text, by rank.
   std::vector<std::string> exchange(const std::string& mine) const;
   void barrier() const;
+  // The first rank gets every rank's text, by rank; others get nothing and go on at once. They may be ahead
+  // of the first one by one call.
+  std::vector<std::string> gather(const std::string& mine) const;
   // Every rank says what is wrong with its input, or nothing. Throws InputError on all of them, with the
   // first complaint and whose it is, if there is any.
   void agree(const std::string& complaint) const;
   // Throws InputError on all ranks unless `mine` is the same on all; `what` names it.
   void expect_same(const std::string& what, const std::string& mine) const;
 
+  // i64 [2] on the device, nanoseconds since connect(): collectives were running here, and other work was
+  // waiting for them, so that it could not hide them. Overwritten: copy it in stream order. Undefined for a
+  // rank that talks to nobody.
+  at::Tensor collective_times() const;
+
   // For phases that may take longer (or shorter) than others, on all ranks alike.
   void set_timeout(std::chrono::milliseconds timeout) const;
   // What this rank does before its process is ended because another rank is dead or hangs; gets the reason,
   // and runs in the thread that watches.
-  void on_failure(std::function<void(const std::string&)> action) const;
-  // Tells the other ranks why this one is about to end.
-  void announce_failure(const std::string& reason) const;
+  void on_failure(std::function<void(const std::string& reason, int exit_code)> action) const;
+  // Tells the other ranks why this one is about to end; they end with that exit code.
+  void announce_failure(const std::string& reason, int exit_code = 1) const;
 
  private:
   struct Impl;

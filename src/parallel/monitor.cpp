@@ -51,7 +51,7 @@ Monitor::~Monitor() {
   }
 }
 
-void Monitor::on_failure(std::function<void(const std::string&)> action) {
+void Monitor::on_failure(std::function<void(const std::string&, int)> action) {
   const std::lock_guard lock(mutex_);
   action_ = std::move(action);
 }
@@ -138,7 +138,7 @@ std::string Monitor::tell(const std::string& failure, const std::function<std::s
   try {
     const std::string reason = find_reason();
     if (!reason.empty()) verdict = concat(reason, " (", failure, ")");
-    verdict = store_->compareSet(kVerdict, "", verdict);
+    verdict = propose(verdict).text;
   } catch (const std::exception& error) {
     verdict = concat(
         "the store through which the ranks meet is gone: the process that served it (rank 0, or the "
@@ -148,19 +148,25 @@ std::string Monitor::tell(const std::string& failure, const std::function<std::s
   return verdict;
 }
 
-void Monitor::announce(const std::string& failure) {
+Monitor::Verdict Monitor::parsed(const std::string& stored) { return {stored.at(0) - '0', stored.substr(1)}; }
+
+Monitor::Verdict Monitor::propose(const std::string& text, int exit_code) const {
+  return parsed(store_->compareSet(kVerdict, "", concat(exit_code, text)));
+}
+
+void Monitor::announce(const std::string& failure, int exit_code) {
   rests_ = true;
   try {
-    store_->compareSet(kVerdict, "", concat(name_of(rank_), " failed: ", failure));
+    propose(concat(name_of(rank_), " failed: ", failure), exit_code);
   } catch (const std::exception&) {  // the failure itself is what this rank reports
   }
 }
 
-void Monitor::end(const std::string& verdict, bool is_author) {
-  if (rank_ == 0 || is_author) log_error(verdict);
+void Monitor::end(const Verdict& verdict, bool is_author) {
+  if (rank_ == 0 || is_author) log_error(verdict.text);
   const std::lock_guard lock(mutex_);
-  if (action_) action_(verdict);
-  _exit(1);
+  if (action_) action_(verdict.text, verdict.exit_code);
+  _exit(verdict.exit_code);
 }
 
 std::string Monitor::waiting_verdict(const CollectiveProgress::Seen& seen, Milliseconds waited) {
@@ -183,7 +189,7 @@ void Monitor::watch() {
   auto seen = progress_.seen();
   auto since = Clock::now();
   for (;;) {
-    std::string verdict;
+    Verdict verdict;
     bool is_author = false;
     try {
       if (ends_within(1)) return;
@@ -194,24 +200,24 @@ void Monitor::watch() {
       }
       const auto waited = std::chrono::duration_cast<Milliseconds>(Clock::now() - since);
       if (store_->check({kVerdict})) {
-        verdict = store_->get_to_str(kVerdict);
+        verdict = parsed(store_->get_to_str(kVerdict));
         if (ends_within(kSilentBeats)) return;  // it was about to fail in its own words
       } else if (waited > timeout_.load() - (kSilentBeats + 1) * beat()) {
         const std::string own = waiting_verdict(seen, timeout_.load());
-        if (!own.empty()) verdict = store_->compareSet(kVerdict, "", own);
-        is_author = verdict == own;
+        if (!own.empty()) verdict = propose(own);
+        is_author = verdict.text == own;
       } else if (next_is_dead()) {
         const std::string own = concat(name_of((rank_ + 1) % static_cast<int>(hosts_.size())), kIsDead);
-        verdict = store_->compareSet(kVerdict, "", own);
-        is_author = verdict == own;
+        verdict = propose(own);
+        is_author = verdict.text == own;
       }
     } catch (const std::exception&) {
-      verdict = concat(name_of(rank_),
-                       " lost the store through which the ranks meet: the process that served it "
-                       "(rank 0, or the launcher) has ended");
+      verdict.text = concat(name_of(rank_),
+                            " lost the store through which the ranks meet: the process that served it "
+                            "(rank 0, or the launcher) has ended");
       is_author = true;
     }
-    if (!verdict.empty() && !rests_) end(verdict, is_author);
+    if (!verdict.text.empty() && !rests_) end(verdict, is_author);
   }
 }
 

@@ -23,6 +23,8 @@ namespace transxssm {
 // all end with it: their main threads may wait in a collective for ever.
 class Monitor {
  public:
+  static constexpr int kFailed = 1;  // exit code
+
   Monitor(c10::intrusive_ptr<c10d::Store> store, int rank, std::vector<std::string> hosts,
           std::chrono::milliseconds timeout, const CollectiveProgress& progress);
   ~Monitor();
@@ -31,8 +33,8 @@ class Monitor {
 
   // Of collectives. A rank may never be silent for longer than the constructor's timeout, or a shorter one.
   void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
-  // What is to be done before the process ends.
-  void on_failure(std::function<void(const std::string&)> action);
+  // What is to be done before the process ends with an exit code.
+  void on_failure(std::function<void(const std::string& reason, int exit_code)> action);
 
   // This rank is about to end in order: no verdict concerns it any more.
   void rest() { rests_ = true; }
@@ -41,8 +43,8 @@ class Monitor {
   std::string explain(const std::string& failure);
   // The same of ranks that wait for each other through the store.
   std::string explain_exchange(const std::string& failure);
-  // This rank fails for a reason of its own.
-  void announce(const std::string& failure);
+  // This rank fails for a reason of its own; the others end with that exit code.
+  void announce(const std::string& failure, int exit_code = kFailed);
 
  private:
   struct Sign {  // of life
@@ -64,7 +66,14 @@ class Monitor {
   // Goes on giving signs of life. Whether this rank ends meanwhile.
   bool ends_within(int beats);
   std::string waiting_verdict(const CollectiveProgress::Seen& seen, std::chrono::milliseconds waited);
-  [[noreturn]] void end(const std::string& verdict, bool is_author);
+  struct Verdict {
+    int exit_code = kFailed;
+    std::string text;
+  };
+  static Verdict parsed(const std::string& stored);
+  // The verdict of the first rank to have one.
+  Verdict propose(const std::string& text, int exit_code = kFailed) const;
+  [[noreturn]] void end(const Verdict& verdict, bool is_author);
 
   c10::intrusive_ptr<c10d::Store> store_;
   const int rank_;
@@ -76,7 +85,7 @@ class Monitor {
   std::atomic<bool> rests_ = false;
   std::string next_beat_;
   std::chrono::steady_clock::time_point next_heard_ = std::chrono::steady_clock::now();
-  std::function<void(const std::string&)> action_;
+  std::function<void(const std::string&, int)> action_;
   bool stopping_ = false;
   std::mutex mutex_;
   std::condition_variable wake_;

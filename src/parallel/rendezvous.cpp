@@ -100,9 +100,7 @@ std::string Rendezvous::missing(const std::string& topic) const {
   return concat(count == 1 ? "rank " : "ranks ", ranks);
 }
 
-std::vector<std::string> Rendezvous::exchange(const std::string& mine) {
-  const std::string topic = concat("exchange/", exchanges_);
-  store_->set(key_of(topic, rank()), mine);
+std::vector<std::string> Rendezvous::texts_of(const std::string& topic) {
   std::vector<std::string> keys;
   for (int other = 0; other < size(); ++other) keys.push_back(key_of(topic, other));
   try {
@@ -112,10 +110,26 @@ std::vector<std::string> Rendezvous::exchange(const std::string& mine) {
     const std::string who = missing(topic);
     const std::string waited = concat(" within ", seconds(timeout_), " s");
     if (hosts_.empty()) throw InputError(concat(who, " of ", size(), " did not start", waited));
-    throw std::runtime_error(concat(who, " did not answer", waited, " (exchange ", exchanges_, ")"));
+    throw std::runtime_error(concat(who, " did not answer", waited, " (", topic, ")"));
   }
   std::vector<std::string> texts;
-  for (const std::string& key : keys) texts.push_back(store_->get_to_str(key));
+  for (const auto& text : store_->multiGet(keys)) texts.emplace_back(text.begin(), text.end());
+  return texts;
+}
+
+std::vector<std::string> Rendezvous::gather(const std::string& mine) {
+  const auto topic = [](int64_t number) { return concat("gather/", number); };
+  store_->set(key_of(topic(gathers_), rank()), mine);
+  // By then the first rank has read it: nobody is two calls ahead.
+  if (gathers_ >= 2) store_->deleteKey(key_of(topic(gathers_ - 2), rank()));
+  const int64_t number = gathers_++;
+  return rank() == 0 ? texts_of(topic(number)) : std::vector<std::string>();
+}
+
+std::vector<std::string> Rendezvous::exchange(const std::string& mine) {
+  const std::string topic = concat("exchange/", exchanges_);
+  store_->set(key_of(topic, rank()), mine);
+  auto texts = texts_of(topic);
   // All ranks are here, so all have read what was exchanged before.
   if (exchanges_ > 0) store_->deleteKey(key_of(concat("exchange/", exchanges_ - 1), rank()));
   ++exchanges_;

@@ -29,16 +29,21 @@ class Rendezvous {
 
   // Every rank's text, by rank.
   std::vector<std::string> exchange(const std::string& mine);
+  // The same for the first rank; others go on at once.
+  std::vector<std::string> gather(const std::string& mine);
 
  private:
   // Ranks that had not set their key of `topic` when the time was over.
   std::string missing(const std::string& topic) const;
+  // The texts of a topic, once all ranks have set theirs.
+  std::vector<std::string> texts_of(const std::string& topic);
 
   RankEnvironment environment_;
   std::chrono::milliseconds timeout_;
   c10::intrusive_ptr<c10d::Store> store_;
   std::vector<std::string> hosts_;
   int64_t exchanges_ = 0;
+  int64_t gathers_ = 0;
 };
 
 }  // namespace transxssm

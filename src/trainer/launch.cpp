@@ -38,6 +38,8 @@
 namespace transxssm {
 namespace {
 
+constexpr int kBadInput = 2;  // exit code
+
 // Checks that tokenizer, data and model fit together.
 TokenizerFacts tokenizer_facts(const RunConfig& config) {
   const int64_t vocab_size = config.model.vocab_size;
@@ -150,6 +152,9 @@ int train(const RunConfig& given, const LaunchOptions& options, Mesh& mesh, Outp
   });
   mesh.expect_same("the kind of device", device.device.is_cuda() ? "a GPU" : "a CPU");
   mesh.expect_same("the tokenizer", tokenizer.hash);
+  std::string data;
+  agreed(mesh, [&] { data = data_fingerprint(given.data); });
+  mesh.expect_same("the hash of the data", data);
   std::optional<Checkpointer> checkpointer;  // which clears up before checkpoints are looked for
   agreed(mesh, [&] {
     checkpointer.emplace(RunFolder::checkpoints_in(given.train.run_dir),
@@ -196,8 +201,8 @@ int launch_training(const RunConfig& config, const LaunchOptions& options, Mesh 
     return "";
   });
   std::optional<Trainer> trainer;
-  mesh.on_failure([&](const std::string& reason) {
-    output.set_status({RunState::failed, trainer ? trainer->step() : 0, reason, 1});
+  mesh.on_failure([&](const std::string& reason, int exit_code) {
+    output.set_status({RunState::failed, trainer ? trainer->step() : 0, reason, exit_code});
   });
   const auto failed = [&](const std::string& reason, int exit_code) {
     if (!output.folder) return;
@@ -214,12 +219,14 @@ int launch_training(const RunConfig& config, const LaunchOptions& options, Mesh 
   try {
     return train(config, options, mesh, output, trainer);
   } catch (const InputError& error) {
-    failed(error.what(), 2);
+    failed(error.what(), kBadInput);
+    mesh.announce_failure(error.what(), kBadInput);
     throw;
   } catch (const std::exception& error) {
     if (const auto shortage = out_of_memory(error)) {
       const std::string message = out_of_memory_advice(config, *shortage);
-      failed(message, 2);
+      failed(message, kBadInput);
+      mesh.announce_failure(message, kBadInput);
       throw InputError(message);
     }
     failed(message_of(error), 1);

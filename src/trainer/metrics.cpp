@@ -30,21 +30,30 @@ fs::path cut(const fs::path& file, const MetricsEnd& end) {
 }  // namespace
 
 ordered_json to_json(const TrainMetrics& row) {
-  return {{"kind", "train"},
-          {"step", row.step},
-          {"consumed_tokens", row.consumed_tokens},
-          {"loss", number(row.loss)},
-          {"lr", number(row.lr)},
-          {"grad_norm", number(row.grad_norm)},
-          {"step_time_seconds", number(row.step_time_seconds)},
-          {"elapsed_seconds", number(row.elapsed_seconds)},
-          {"tokens_per_second", number(row.tokens_per_second)},
-          {"tokens_per_second_per_gpu", number(row.tokens_per_second_per_gpu)},
-          {"tflops_per_gpu", number(row.tflops_per_gpu)},
-          {"mfu", number(row.mfu)},
-          {"memory_peak_gib", number(row.memory_peak_gib)},
-          {"data_wait_seconds", number(row.data_wait_seconds)},
-          {"skipped_steps", row.skipped_steps}};
+  ordered_json out{{"kind", "train"},
+                   {"step", row.step},
+                   {"consumed_tokens", row.consumed_tokens},
+                   {"loss", number(row.loss)},
+                   {"lr", number(row.lr)},
+                   {"grad_norm", number(row.grad_norm)},
+                   {"step_time_seconds", number(row.step_time_seconds)},
+                   {"elapsed_seconds", number(row.elapsed_seconds)},
+                   {"tokens_per_second", number(row.tokens_per_second)},
+                   {"tokens_per_second_per_gpu", number(row.tokens_per_second_per_gpu)},
+                   {"tflops_per_gpu", number(row.tflops_per_gpu)},
+                   {"mfu", number(row.mfu)},
+                   {"memory_peak_gib", number(row.memory_peak_gib)},
+                   {"data_wait_seconds", number(row.data_wait_seconds)},
+                   {"skipped_steps", row.skipped_steps}};
+  if (!row.ranks) return out;
+  out["communication_seconds"] = number(row.ranks->communication_seconds);
+  out["exposed_communication_seconds"] = number(row.ranks->exposed_communication_seconds);
+  out["exposed_communication_total"] = number(row.ranks->exposed_communication_total);
+  out["rank_step_seconds_min"] = number(row.ranks->rank_step_seconds_min);
+  out["rank_step_seconds_max"] = number(row.ranks->rank_step_seconds_max);
+  out["slowest_rank"] = row.ranks->slowest_rank;
+  out["fullest_rank"] = row.ranks->fullest_rank;
+  return out;
 }
 
 ordered_json to_json(const ValidationMetrics& row) {

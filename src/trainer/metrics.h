@@ -16,6 +16,17 @@
 
 namespace transxssm {
 
+// Of several ranks. Seconds are means over the steps since the last row.
+struct RankMetrics {
+  double communication_seconds = 0;          // of the first rank: collectives ran
+  double exposed_communication_seconds = 0;  // other work waited for them, slower ranks included
+  double exposed_communication_total = 0;    // since the launch
+  double rank_step_seconds_min = 0;          // of the quickest rank, without waiting for others
+  double rank_step_seconds_max = 0;          // of the slowest
+  int64_t slowest_rank = 0;
+  int64_t fullest_rank = 0;  // whose memory memory_peak_gib is
+};
+
 // One row {"kind": "train", ...}; the fields' names are the keys. What is unknown (no value) or not finite
 // becomes null in metrics.jsonl and has no point in TensorBoard.
 struct TrainMetrics {
@@ -29,10 +40,11 @@ struct TrainMetrics {
   double tokens_per_second = 0;  // all ranks
   double tokens_per_second_per_gpu = 0;
   double tflops_per_gpu = 0;
-  std::optional<double> mfu;  // 0 to 1; unknown where the device's peak is
-  std::optional<double> memory_peak_gib;
+  std::optional<double> mfu;              // 0 to 1; unknown where the device's peak is
+  std::optional<double> memory_peak_gib;  // of the rank that needs most
   double data_wait_seconds = 0;
   int64_t skipped_steps = 0;
+  std::optional<RankMetrics> ranks;  // its fields follow in the same row
 };
 
 // One row {"kind": "validation", ...}.

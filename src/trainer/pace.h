@@ -12,6 +12,7 @@ class Pace {
     double seconds_per_step = 0;
     double tokens_per_second = 0;
     double flops_per_second = 0;
+    int64_t steps = 0;  // that they are means of
   };
 
   // Time between construction and destruction doesn't count.
@@ -42,7 +43,7 @@ class Pace {
     if (steps_ == 0) return rates_;
     const auto now = Clock::now();
     const double seconds = std::chrono::duration<double>(now - since_).count();
-    rates_ = {seconds / static_cast<double>(steps_), tokens_ / seconds, flops_ / seconds};
+    rates_ = {seconds / static_cast<double>(steps_), tokens_ / seconds, flops_ / seconds, steps_};
     since_ = now;
     steps_ = 0;
     tokens_ = flops_ = 0;

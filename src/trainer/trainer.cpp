@@ -19,6 +19,7 @@
 #include "trainer/evaluator.h"
 #include "trainer/inference.h"
 #include "trainer/progress.h"
+#include "trainer/rank_figures.h"
 
 namespace transxssm {
 namespace {
@@ -62,6 +63,7 @@ Trainer::Trainer(const RunConfig& config, const ComputeDevice& device, const Mes
       schedule_(make_lr_schedule(config.optimizer, config.schedule, config.train.max_steps)),
       flops_per_token_(train_flops_per_token(config.model, 0)),
       flops_per_key_(train_flops_per_token(config.model, 1) - flops_per_token_),
+      patience_(std::in_place, mesh, std::chrono::seconds(config.parallel.timeout_seconds)),
       tracer_(folder ? config.trace : TraceConfig{}, folder ? folder->traces() : "", device.device) {}
 
 void Trainer::start_fresh() {
@@ -121,9 +123,14 @@ std::optional<std::string> Trainer::stop_reason() {
 std::optional<std::string> Trainer::run() {
   const auto due = [&](int64_t every) { return step_ > 0 && step_ % every == 0; };
   pace_.start();
+  leave_out_communication_since({});
   for (;;) {
     const bool at_end = step_ >= config_.train.max_steps;
-    if ((due(config_.validation.every) || at_end) && validated_step_ != step_) validate();
+    if ((due(config_.validation.every) || at_end) && validated_step_ != step_) {
+      const Communicated before = communicated();
+      validate();
+      leave_out_communication_since(before);
+    }
     if ((due(config_.checkpoint.every) || at_end) && saved_step_ != step_) save();
     if (at_end && validated_step_ == step_) return std::nullopt;
     if (const auto reason = stop_reason()) {
@@ -165,7 +172,7 @@ void Trainer::train_one_step() {
   queued_.push_back(
       {step_, loader_.consumed_tokens(), lr,
        PendingReport(learner_.step.loss(), learner_.optimizer.grad_norm(), learner_.optimizer.skipped_steps(),
-                     learner_.optimizer.skipped_in_row(), learner_.step.votes())});
+                     learner_.optimizer.skipped_in_row(), learner_.step.votes(), mesh_.collective_times())});
   // A step late on a GPU, so that it never waits for the host; on a CPU the step is done by now.
   read_reports(/*leave_queued=*/device_.device.is_cuda() ? 1 : 0);
 }
@@ -175,6 +182,7 @@ void Trainer::read_reports(size_t leave_queued) {
     QueuedStep queued = std::move(queued_.front());
     queued_.pop_front();
     const StepReport report = queued.report.wait();
+    patience_.reset();
     last_loss_ = report.loss;
     stop_voted_ = stop_voted_ || report.votes > 0;
     if (!gemms_written_) write_gemms();
@@ -187,13 +195,16 @@ void Trainer::read_reports(size_t leave_queued) {
                  "). Lower optimizer.lr or look at the data of these steps; the newest "
                  "checkpoint is untouched"));
     const bool last = queued.step == config_.train.max_steps;
-    if (folder_ && (queued.step % config_.logging.every == 0 || last)) log_step(queued, report);
+    if (queued.step % config_.logging.every == 0 || last) log_step(queued, report);
   }
 }
 
 void Trainer::log_step(const QueuedStep& queued, const StepReport& report) {
   const Pace::Rates pace = pace_.take();
+  const auto ranks = rank_metrics(report, pace);
+  if (!folder_) return;
   TrainMetrics row;
+  row.ranks = ranks;
   row.step = queued.step;
   row.consumed_tokens = queued.consumed_tokens;
   row.loss = report.loss;
@@ -205,12 +216,50 @@ void Trainer::log_step(const QueuedStep& queued, const StepReport& report) {
   row.tokens_per_second_per_gpu = row.tokens_per_second / mesh_.size();
   row.tflops_per_gpu = pace.flops_per_second * 1e-12;
   if (device_.peak_flops > 0) row.mfu = pace.flops_per_second / device_.peak_flops;
-  row.memory_peak_gib = static_cast<double>(memory_peak(device_)) / kGib;
+  row.memory_peak_gib = static_cast<double>(fullest_memory_) / kGib;
   row.data_wait_seconds = loader_.seconds_waited();
   row.skipped_steps = report.skipped_steps;
   metrics_->write(row);
   log_info(progress_line(row, config_.train.max_steps));
   if (seconds_since(told_) > kTellEverySeconds) tell_step();
+}
+
+std::optional<RankMetrics> Trainer::rank_metrics(const StepReport& report, const Pace::Rates& pace) {
+  fullest_memory_ = memory_peak(device_);
+  if (mesh_.size() == 1) return std::nullopt;
+  const auto steps = static_cast<double>(std::max<int64_t>(pace.steps, 1));
+  RankMetrics row;
+  row.communication_seconds = (report.communication_seconds - counted_.running) / steps;
+  row.exposed_communication_seconds = (report.exposed_seconds - counted_.exposed) / steps;
+  exposed_total_ += report.exposed_seconds - counted_.exposed;
+  row.exposed_communication_total = exposed_total_;
+  counted_ = {report.communication_seconds, report.exposed_seconds};
+  const double own = std::max(0.0, pace.seconds_per_step - row.exposed_communication_seconds);
+  std::vector<RankFigures> ranks;
+  for (const std::string& text : mesh_.gather(RankFigures{own, fullest_memory_}.text()))
+    ranks.push_back(RankFigures::from(text));
+  if (ranks.empty()) return std::nullopt;
+  const RankSpread spread = spread_of_ranks(ranks);
+  row.rank_step_seconds_min = spread.least_seconds;
+  row.rank_step_seconds_max = spread.most_seconds;
+  row.slowest_rank = spread.slowest;
+  row.fullest_rank = spread.fullest;
+  fullest_memory_ = spread.memory_peak;
+  return row;
+}
+
+Trainer::Communicated Trainer::communicated() const {
+  const at::Tensor times = mesh_.collective_times();
+  if (!times.defined()) return {};
+  const at::Tensor host = times.cpu();
+  const auto seconds = [&](int64_t i) { return static_cast<double>(host[i].item<int64_t>()) * 1e-9; };
+  return {seconds(0), seconds(1)};
+}
+
+void Trainer::leave_out_communication_since(const Communicated& before) {
+  const Communicated now = communicated();
+  counted_.running += now.running - before.running;
+  counted_.exposed += now.exposed - before.exposed;
 }
 
 void Trainer::validate() {
@@ -263,6 +312,7 @@ void Trainer::tell_step() {
 void Trainer::save() {
   read_reports(0);
   const Pace::Pause pause(pace_);
+  const Patience patience(mesh_, std::chrono::seconds(config_.parallel.timeout_seconds));
   const auto started = Clock::now();
   if (folder_) folder_->expect_held();
   const auto path = checkpointer_.save(step_, state(), facts());

@@ -16,6 +16,7 @@
 #include "data/validation_set.h"
 #include "optim/lr_schedule.h"
 #include "parallel/mesh.h"
+#include "parallel/patience.h"
 #include "trainer/device.h"
 #include "trainer/learner.h"
 #include "trainer/metrics.h"
@@ -76,6 +77,14 @@ class Trainer {
   void train_one_step();
   void read_reports(size_t leave_queued);
   void log_step(const QueuedStep& queued, const StepReport& report);
+  // Since the mesh was connected. Waits for the device.
+  struct Communicated {
+    double running = 0, exposed = 0;  // seconds
+  };
+  Communicated communicated() const;
+  void leave_out_communication_since(const Communicated& before);  // of steps
+  // On the first rank of several; the others tell it theirs.
+  std::optional<RankMetrics> rank_metrics(const StepReport& report, const Pace::Rates& pace);
   void validate();
   std::optional<std::vector<TaskMetrics>> answer_tasks();  // none when stopped
   void save();
@@ -110,6 +119,10 @@ class Trainer {
   Clock::time_point told_ = launched_;
   bool gemms_written_ = false;
   bool stop_voted_ = false;
+  std::optional<Patience> patience_;  // until the first step of this launch is done
+  Communicated counted_;              // what the rows so far are about, or what is in none
+  double exposed_total_ = 0;          // of the rows so far
+  uint64_t fullest_memory_ = 0;
   std::optional<std::string> stop_reason_;  // agreed
 
   StepTracer tracer_;

@@ -108,3 +108,22 @@ TEST_CASE("bench prefill and decode: time what generate runs, on a CPU too") {
     REQUIRE(report.at(pass == "decode" ? "bytes" : "tflops") > 0);
   }
 }
+
+TEST_CASE("bench comm: two ranks on the CPU, and what it refuses") {
+  require_refused("comm", "say how many with --gpus or --ranks");
+  require_refused("comm --ranks 2 --size 0", "--size");
+  require_refused("comm --gpus 2 --ranks 2", "excludes");
+  const TempFolder folder;
+  const Ended ended =
+      run_program(folder.path(), words("bench comm --ranks 2 --repeats 2 --size 4099 --json"));
+  INFO(ended.err);
+  REQUIRE(ended.code == 0);
+  const auto report = nlohmann::json::parse(ended.out);
+  REQUIRE(report.at("ranks") == 2);
+  REQUIRE(report.at("results").size() == 3);
+  for (const auto& row : report.at("results")) {
+    REQUIRE(row.at("bytes") == 4104);  // two parts of whole elements
+    REQUIRE(row.at("ms") > 0);
+    REQUIRE(row.at("bus_bytes_per_second") > 0);
+  }
+}

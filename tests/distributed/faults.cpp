@@ -106,6 +106,42 @@ TEST_CASE("a rank that fails for a reason of its own ends the others") {
   CHECK(contains(said, "failed: its disk is full"));
 }
 
+TEST_CASE("bad input of one rank in the middle of a run is an exit code of all") {
+  RunningRanks running(3, [](Mesh& mesh) {
+    hurry(mesh);
+    if (mesh.rank() == 1) mesh.announce_failure("its data is damaged", 2);
+    while (true) ::usleep(1000);
+  });
+  for (const size_t rank : {0, 2}) {
+    const std::string said = running[rank].wait();
+    INFO(said);
+    CHECK(running[rank].exit_code() == 2);
+    CHECK(contains(said, "failed: its data is damaged"));
+  }
+}
+
+TEST_CASE("a rank that dies while others may wait for long is noticed as early as ever") {
+  constexpr milliseconds kJoin{4000};
+  RunningRanks running(
+      3,
+      [](Mesh& mesh) {
+        mesh.barrier();
+        mesh.set_timeout(std::chrono::minutes(5));  // a save
+        if (mesh.rank() == 1) ::kill(::getpid(), SIGKILL);
+        mesh.barrier();
+      },
+      kJoin);
+  const auto start = std::chrono::steady_clock::now();
+  for (const size_t rank : {0, 2}) {
+    const std::string said = running[rank].wait();
+    INFO(said);
+    CHECK(running[rank].exit_code() == 1);
+    CHECK(contains(said, "rank 1 on "));
+    CHECK(contains(said, "no longer answers"));
+  }
+  CHECK(std::chrono::steady_clock::now() - start < 5 * kJoin);
+}
+
 TEST_CASE("without the process that served the store the ranks end") {
   RunningRanks running(2, [](Mesh& mesh) {
     hurry(mesh);

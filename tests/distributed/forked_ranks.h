@@ -117,7 +117,7 @@ struct RunningRanks {
                std::chrono::milliseconds timeout = kTestTimeout) {
     const auto joined = [&](const RankEnvironment& environment) {
       Mesh mesh = Mesh::join(environment, timeout);
-      mesh.on_failure(ForkedRank::report);
+      mesh.on_failure([](const std::string& reason, int) { ForkedRank::report(reason); });
       mesh.connect(at::kCPU);
       body(mesh);
     };

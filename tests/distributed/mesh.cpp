@@ -78,6 +78,38 @@ TEST_CASE("collectives do what their definitions say") {
   });
 }
 
+TEST_CASE("the first rank gathers what the others say, without a wait of theirs") {
+  run_ranks(3, [](Mesh& mesh) {
+    for (int round = 0; round < 5; ++round) {
+      const auto texts = mesh.gather(concat(mesh.rank(), " in ", round));
+      if (mesh.is_first())
+        expect(texts == std::vector<std::string>{concat("0 in ", round), concat("1 in ", round),
+                                                 concat("2 in ", round)},
+               "what ranks said");
+      else
+        expect(texts.empty(), "another rank");
+      mesh.barrier();
+    }
+  });
+}
+
+TEST_CASE("the time of collectives and of waiting for them is measured") {
+  run_ranks(2, [](Mesh& mesh) {
+    const auto waited = [&] {
+      return static_cast<double>(mesh.collective_times()[1].item<int64_t>()) * 1e-9;
+    };
+    const at::Tensor tensor = at::ones({10});
+    mesh.all_reduce(tensor);
+    const double before = waited();
+    if (mesh.rank() == 1) ::usleep(200'000);
+    mesh.all_reduce(tensor);
+    const double wait = waited() - before;
+    expect(mesh.rank() == 1 || wait > 0.15, concat("rank 0 waited ", wait, " s"));
+    expect(mesh.collective_times()[0].item<int64_t>() >= mesh.collective_times()[1].item<int64_t>(),
+           "waited for longer than collectives ran");
+  });
+}
+
 TEST_CASE("several collectives are under way at once") {
   run_ranks(3, [](Mesh& mesh) {
     std::vector<at::Tensor> sums;
