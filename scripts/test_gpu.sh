@@ -40,7 +40,7 @@ failed=()
 for source in tests/*/*_cuda.cpp; do
   folder=$(basename "$(dirname "$source")")
   stem=$(basename "$source" .cpp)
-  echo "==> $folder/$stem"
+  echo "==> $folder/$stem (after $SECONDS s)"
   # The file's name is a tag of its tests: Catch2's option -#.
   if "$build/bin/test_$folder" -# "[#$stem]"; then
     passed=$((passed + 1))

@@ -24,28 +24,6 @@ constexpr double kLearningRate = 1e-5;  // its value changes no time
 constexpr size_t kBatches = 4;          // that take turns
 constexpr int kProfiled = 5;
 
-GlobalBatch random_batch(const RunConfig& config, bool isolated, uint64_t seed, int ranks) {
-  const int64_t rows = config.train.micro_batch_size, tokens = config.train.seq_len;
-  const Philox random(seed);
-  const auto starts = random_document_starts(rows, tokens, seed);
-  std::vector<Window> windows;
-  uint64_t drawn = 0;
-  for (int64_t row = 0; row < rows; ++row) {
-    Window window;
-    for (int64_t t = 0; t <= tokens; ++t)
-      window.tokens.push_back(
-          static_cast<int32_t>(random.block(drawn++)[0] % static_cast<uint32_t>(config.model.vocab_size)));
-    const auto& begins = starts[static_cast<size_t>(row)];
-    if (isolated) window.document_starts.assign(begins.begin() + 1, begins.end());
-    windows.push_back(std::move(window));
-  }
-  GlobalBatch batch;
-  batch.micro_batches.push_back(pack(windows, Packing::isolated));
-  batch.counted_labels =
-      ranks * batch.micro_batches.front().counted_labels;  // nearly: others' documents differ
-  return batch;
-}
-
 int64_t documents_of(const GlobalBatch& batch) {
   const auto& offsets = batch.micro_batches.front().document_offsets;
   int64_t count = 0;
@@ -108,6 +86,28 @@ double seconds_since_launch() {
 
 }  // namespace
 
+GlobalBatch random_batch(const RunConfig& config, Packing packing, uint64_t seed, int ranks) {
+  const int64_t rows = config.train.micro_batch_size, tokens = config.train.seq_len;
+  const Philox random(seed);
+  const auto starts = random_document_starts(rows, tokens, seed);
+  std::vector<Window> windows;
+  uint64_t drawn = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    Window window;
+    for (int64_t t = 0; t <= tokens; ++t)
+      window.tokens.push_back(
+          static_cast<int32_t>(random.block(drawn++)[0] % static_cast<uint32_t>(config.model.vocab_size)));
+    const auto& begins = starts[static_cast<size_t>(row)];
+    if (packing == Packing::isolated) window.document_starts.assign(begins.begin() + 1, begins.end());
+    windows.push_back(std::move(window));
+  }
+  GlobalBatch batch;
+  batch.micro_batches.push_back(pack(windows, packing));
+  batch.counted_labels =
+      ranks * batch.micro_batches.front().counted_labels;  // nearly: others' documents differ
+  return batch;
+}
+
 StepReport time_train_step(const RunConfig& given, int repeats, Mesh& mesh) {
   RunConfig config = given;
   config.train.global_batch_size = config.train.micro_batch_size * mesh.size();
@@ -122,14 +122,14 @@ StepReport time_train_step(const RunConfig& given, int repeats, Mesh& mesh) {
 
   Learner learner(config, report.device, mesh.size() > 1 ? &mesh : nullptr);
   initialize(learner.parameters, config.train.seed);
-  const auto batches = [&](bool isolated) {
+  const auto batches = [&](Packing packing) {
     std::vector<GlobalBatch> all;
     for (uint64_t number = 0; number < kBatches; ++number)
-      all.push_back(random_batch(config, isolated, 1 + number + kBatches * static_cast<uint64_t>(mesh.rank()),
+      all.push_back(random_batch(config, packing, 1 + number + kBatches * static_cast<uint64_t>(mesh.rank()),
                                  mesh.size()));
     return all;
   };
-  const auto one_document = batches(false), isolated = batches(true);
+  const auto one_document = batches(Packing::concatenated), isolated = batches(Packing::isolated);
   const auto& first = config.data.packing == Packing::isolated ? isolated : one_document;
   run(learner, first[0]);  // plain
   run(learner, first[1]);  // recorded, where there are graphs
@@ -138,6 +138,7 @@ StepReport time_train_step(const RunConfig& given, int repeats, Mesh& mesh) {
   report.timings.push_back(time_batches(learner, config, one_document, device, repeats, mesh));
   report.timings.push_back(time_batches(learner, config, isolated, device, repeats, mesh));
   report.memory_peak = memory_peak(report.device);
+  report.memory_held = memory_held(report.device);
   return report;
 }
 

@@ -63,6 +63,7 @@ Json to_json(const StepReport& report, const RunConfig& config, int repeats) {
               {"tokens", report.tokens},
               {"start_up_seconds", report.start_up_seconds},
               {"memory_peak_bytes", report.memory_peak},
+              {"memory_held_bytes", report.memory_held},
               {"memory_expected_bytes", report.memory_expected}};
   for (size_t i = 0; i < report.timings.size(); ++i) {
     const StepTiming& t = report.timings[i];
@@ -128,7 +129,8 @@ void print_report(const StepReport& report, const RunConfig& config) {
                 << " ms of a step, work waited for them for " << fixed(report.timings[i].exposed_ms, 2)
                 << " ms\n";
   if (report.timings.front().by_part) print_parts(report);
-  std::cout << "\nmemory: " << format_bytes(report.memory_peak) << " at the peak, "
+  std::cout << "\nmemory: " << format_bytes(report.memory_peak) << " at the peak ("
+            << format_bytes(report.memory_held) << " held by the allocator), "
             << format_bytes(report.memory_expected)
             << " expected; start-up: " << fixed(report.start_up_seconds, 2)
             << " s from launch to the first step at full speed\n";

@@ -87,6 +87,12 @@ uint64_t container_limit() {
                   number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes", "").value_or(kNone));
 }
 
+uint64_t process_memory_peak() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // ru_maxrss is in KiB
+}
+
 }  // namespace
 
 std::string driver_problem(const kernels::CudaVersions& versions) {
@@ -147,9 +153,13 @@ uint64_t memory_peak(const ComputeDevice& device) {
     const auto stats = at::getDeviceAllocator(at::kCUDA)->getDeviceStats(device.device.index());
     return static_cast<uint64_t>(stats.allocated_bytes[0].peak);
   }
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // ru_maxrss is in KiB
+  return process_memory_peak();
+}
+
+uint64_t memory_held(const ComputeDevice& device) {
+  if (!device.device.is_cuda()) return process_memory_peak();
+  const auto stats = at::getDeviceAllocator(at::kCUDA)->getDeviceStats(device.device.index());
+  return static_cast<uint64_t>(stats.reserved_bytes[0].peak);
 }
 
 }  // namespace transxssm

@@ -60,4 +60,8 @@ void wait_for(at::Device device);
 // Most memory in use so far, bytes: allocated tensors on a GPU, the process on a CPU.
 uint64_t memory_peak(const ComputeDevice& device);
 
+// Most memory that the allocator has held, what lay idle between tensors included; on a CPU the same as
+// memory_peak.
+uint64_t memory_held(const ComputeDevice& device);
+
 }  // namespace transxssm

@@ -8,7 +8,7 @@
 namespace transxssm {
 
 // What captured graphs share: a stream to record on, and the memory in which their tensors live. One such
-// pool serves graphs that replay one after another and hand each other nothing in it.
+// pool serves work that runs one after another and hands each other nothing in it.
 class GraphPool {
  public:
   GraphPool();
@@ -22,14 +22,17 @@ class GraphPool {
   std::unique_ptr<Impl> impl_;  // null where the program was built without CUDA
 };
 
-// The first run() calls `work`, which makes what lives for good (cuBLAS's handles, cuDNN's plans,
-// workspaces). The second records it and replays the record, as do all later ones. So `work` must be the same
-// every time: same shapes, same addresses; it reads what changes from device memory and does not wait for the
-// device. Replays give the bits of the plain run. `pool` outlives this object; without one, and in builds
-// without CUDA, every run calls `work`.
+// The first run() calls `work`, which makes what lives for good (cuBLAS's handles, cuDNN's plans). The second
+// records it and replays the record, as do all later ones. So `work` must be the same every time: same
+// shapes, same addresses; it reads what changes from device memory and does not wait for the device. Replays
+// give the bits of the plain run. Plain runs take their memory from the pool as well, so that recorded and
+// plain work need room for the larger of them, not for both: tensors that the pool's first run leaves behind
+// keep their place; later runs leave none. `pool` outlives this object; without one, and in builds without
+// CUDA, every run just calls `work`.
 class RepeatedWork {
  public:
-  explicit RepeatedWork(GraphPool* pool);
+  enum class Runs { recorded, plain };  // plain: every run calls `work`
+  explicit RepeatedWork(GraphPool* pool, Runs runs = Runs::recorded);
   ~RepeatedWork();
   RepeatedWork(RepeatedWork&&) noexcept;
 
@@ -38,6 +41,7 @@ class RepeatedWork {
  private:
   struct Graph;
   GraphPool* pool_;
+  Runs runs_;
   bool ran_ = false;
   std::unique_ptr<Graph> graph_;
 };

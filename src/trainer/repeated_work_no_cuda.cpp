@@ -9,7 +9,7 @@ struct RepeatedWork::Graph {};
 GraphPool::GraphPool() = default;
 GraphPool::~GraphPool() = default;
 
-RepeatedWork::RepeatedWork(GraphPool* pool) : pool_(pool) {}
+RepeatedWork::RepeatedWork(GraphPool* pool, Runs runs) : pool_(pool), runs_(runs) {}
 RepeatedWork::~RepeatedWork() = default;
 RepeatedWork::RepeatedWork(RepeatedWork&&) noexcept = default;
 

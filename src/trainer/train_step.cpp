@@ -74,10 +74,9 @@ TrainStep::MicroStep& TrainStep::micro_step_for(const Batch& batch, Turn turn) {
                                      turn.last};
   if (const auto found = micro_steps_.find(shape); found != micro_steps_.end()) return found->second;
   const bool captured = graphs_ && micro_steps_.size() < kMostGraphs;
+  const auto runs = captured ? RepeatedWork::Runs::recorded : RepeatedWork::Runs::plain;
   return micro_steps_
-      .emplace(
-          shape,
-          MicroStep{captured, {batch, model_.device()}, RepeatedWork(captured ? graphs_.get() : nullptr)})
+      .emplace(shape, MicroStep{captured, {batch, model_.device()}, RepeatedWork(graphs_.get(), runs)})
       .first->second;
 }
 

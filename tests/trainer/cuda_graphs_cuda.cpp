@@ -1,7 +1,14 @@
 // Captured steps: the same bits as plain ones, on the paths of kernels and references alike.
+#include <cstdint>
+
+#include <c10/core/CachingDeviceAllocator.h>
+
+#include "data/packing.h"
+#include "optim/init.h"
 #include "support/run_result.h"
 #include "support/tiny_run.h"
 #include "trainer/launch.h"
+#include "trainer/learner.h"
 
 using namespace transxssm;
 using namespace transxssm::test;
@@ -24,6 +31,30 @@ void widen(ModelConfig& model) {
   model.attention.head_dim = model.ssd.head_dim = model.ssd.state_dim = 128;
   if (model.ssd.num_groups > 1) model.ssd.num_groups = 8;
   model.ssd.num_heads = 8;
+}
+
+// Windows cut into documents of `length` tokens.
+GlobalBatch batch_of(const RunConfig& config, int64_t length) {
+  std::vector<Window> windows(static_cast<size_t>(config.train.micro_batch_size));
+  for (Window& window : windows) {
+    for (int64_t t = 0; t <= config.train.seq_len; ++t)
+      window.tokens.push_back(static_cast<int32_t>(t % config.model.vocab_size));
+    for (int64_t start = length; start < config.train.seq_len; start += length)
+      window.document_starts.push_back(start);
+  }
+  GlobalBatch batch;
+  batch.micro_batches.push_back(pack(windows, Packing::isolated));
+  batch.counted_labels = batch.micro_batches.front().counted_labels;
+  return batch;
+}
+
+// What the allocator has taken from the device, and how often it has asked.
+struct Held {
+  int64_t bytes, requests;
+};
+Held held() {
+  const auto stats = at::getDeviceAllocator(at::kCUDA)->getDeviceStats(0);
+  return {stats.reserved_bytes[0].current, stats.num_device_alloc};
 }
 
 }  // namespace
@@ -56,4 +87,36 @@ TEST_CASE("CUDA graphs: a resumed run goes on with the same bits", "[cuda]") {
   for (const auto& entry : list_checkpoints(tiny.folder / "parts"))
     if (entry.step > 5) std::filesystem::remove_all(entry.folder);
   require_equal_bits(whole, trained(tiny, config, "parts", true));
+}
+
+// A batch with more documents than there was room for is another graph, beside which the memory of the first
+// would lie idle if they did not share it, and so would that of the plain run before each. It needs more for
+// itself: cuDNN's workspace.
+TEST_CASE("CUDA graphs: no allocation after the first step, and little for another room for documents",
+          "[cuda]") {
+  const TinyRun tiny;
+  auto config = tiny.config("run", "transxssm");
+  widen(config.model);
+  config.train.seq_len = 4096;
+  config.train.micro_batch_size = config.train.global_batch_size = 4;
+  const ComputeDevice device = choose_device(Device::cuda, ComputeDtype::bf16);
+  Learner learner(config, device);
+  initialize(learner.parameters, 1);
+  const auto step = [&](const GlobalBatch& batch) {
+    REQUIRE(learner.step.run(batch, 1e-3, [] { return false; }));
+    wait_for(device.device);
+  };
+  const GlobalBatch usual = batch_of(config, 1024), many = batch_of(config, 100);
+  REQUIRE(usual.micro_batches[0].document_offsets.size() < many.micro_batches[0].document_offsets.size());
+  at::getDeviceAllocator(at::kCUDA)->emptyCache();  // what tests before left would serve the first step
+  const Held before = held();
+  step(usual);
+  const Held first = held();
+  for (int i = 0; i < 4; ++i) step(usual);
+  REQUIRE(held().requests == first.requests);
+  for (int i = 0; i < 4; ++i) step(many);
+  CAPTURE(before.bytes, first.bytes, held().bytes);
+  REQUIRE(held().bytes - first.bytes < (first.bytes - before.bytes) / 2);
+  for (int i = 0; i < 4; ++i) step(usual);
+  REQUIRE(held().bytes - first.bytes < (first.bytes - before.bytes) / 2);
 }
