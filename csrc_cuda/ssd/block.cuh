@@ -5,18 +5,20 @@
 
 namespace transxssm::kernels {
 
+__device__ inline int row_chunks(const SsdInputs& in) { return (in.tokens + kSsdChunk - 1) / kSsdChunk; }
+__device__ inline int row_spans(const SsdInputs& in) {
+  return (in.tokens + kSsdTokensPerState - 1) / kSsdTokensPerState;
+}
+
 struct SsdBlock {
   int b, h, group;
   int segment, first_chunk, last_chunk;  // chunks [first_chunk, last_chunk); segments are whole spans
 
   __device__ SsdBlock(const SsdInputs& in, int batch_index, int head, int segment_index)
       : b(batch_index), h(head), group(head / (in.heads / in.groups)), segment(segment_index) {
-    constexpr int kChunksPerSpan = kSsdTokensPerState / kSsdChunk;
-    const int chunks = (in.tokens + kSsdChunk - 1) / kSsdChunk;
-    const int spans = (in.tokens + kSsdTokensPerState - 1) / kSsdTokensPerState;
-    const int chunks_per_segment = (spans + in.segments - 1) / in.segments * kChunksPerSpan;
-    first_chunk = min(segment * chunks_per_segment, chunks);
-    last_chunk = min(first_chunk + chunks_per_segment, chunks);
+    const int chunks_per_segment = (row_spans(in) + in.segments - 1) / in.segments * kSsdChunksPerSpan;
+    first_chunk = min(segment * chunks_per_segment, row_chunks(in));
+    last_chunk = min(first_chunk + chunks_per_segment, row_chunks(in));
   }
 
   // Of a grid H, B, segments.

@@ -14,32 +14,41 @@ struct SsdBackwardMaps {
 
 // Tiles of one chunk in each stage: the keys C and B, which are turned, the values X and dY, which are not
 // and have a barrier of their own.
+inline constexpr int kBackwardMatrices = 4;
+
 template <int kStageCount>
 struct SsdBackwardTiles {
   static constexpr int kStages = kStageCount;
   static constexpr bool kReadersLoad = true;
   Tile c[kStages][2], b[kStages][2], x[kStages][2], dy[kStages][2];
   sm90::Mbarrier values_loaded[kStages];
+
+  // Each matrix is announced by itself, two to a barrier.
+  __device__ void init_values() {
+    for (sm90::Mbarrier& loaded : values_loaded) loaded.init(kBackwardMatrices / 2);
+  }
 };
 
+// Announces and queues the copy of one of a chunk's matrices: C, B, X, dY.
 template <class Shared>
-__device__ void load_keys(const SsdBackwardParams& p, const SsdBackwardMaps& maps, const SsdBlock& block,
-                          int chunk, Shared& shared, int stage) {
-  sm90::Mbarrier& loaded = shared.stage[stage].loaded;
-  const int row = chunk * kSsdChunk;
-  loaded.arrive_expecting(4 * sizeof(Tile));
-  load_tiles(shared.c[stage], 2, maps.packed, loaded, block.c_column(), row, block.b);
-  load_tiles(shared.b[stage], 2, maps.packed, loaded, block.b_column(p.in), row, block.b);
+__device__ void load_matrix(const SsdBackwardParams& p, const SsdBackwardMaps& maps, const SsdBlock& block,
+                            int chunk, int matrix, Shared& shared, int stage) {
+  const bool is_key = matrix < 2;
+  sm90::Mbarrier& loaded = is_key ? shared.stage[stage].loaded : shared.values_loaded[stage];
+  loaded.arrive_expecting(2 * sizeof(Tile));
+  Tile* const key = matrix == 0 ? shared.c[stage] : shared.b[stage];
+  Tile* const value = matrix == 2 ? shared.x[stage] : shared.dy[stage];
+  const int key_column = matrix == 0 ? block.c_column() : block.b_column(p.in);
+  const int value_column = matrix == 2 ? block.x_column(p.in) : block.h * kSsdWidth;
+  load_tiles(is_key ? key : value, 2, matrix == 3 ? maps.dy : maps.packed, loaded,
+             is_key ? key_column : value_column, chunk * kSsdChunk, block.b);
 }
 
 template <class Shared>
-__device__ void load_values(const SsdBackwardParams& p, const SsdBackwardMaps& maps, const SsdBlock& block,
-                            int chunk, Shared& shared, int stage) {
-  sm90::Mbarrier& loaded = shared.values_loaded[stage];
-  const int row = chunk * kSsdChunk;
-  loaded.arrive_expecting(4 * sizeof(Tile));
-  load_tiles(shared.x[stage], 2, maps.packed, loaded, block.x_column(p.in), row, block.b);
-  load_tiles(shared.dy[stage], 2, maps.dy, loaded, block.h * kSsdWidth, row, block.b);
+__device__ void load_chunk(const SsdBackwardParams& p, const SsdBackwardMaps& maps, const SsdBlock& block,
+                           int chunk, Shared& shared, int stage) {
+  for (int matrix = 0; matrix < kBackwardMatrices; ++matrix)
+    load_matrix(p, maps, block, chunk, matrix, shared, stage);
 }
 
 // For readers: until all tiles of the i-th chunk are there and turned.
@@ -56,13 +65,6 @@ __device__ inline int d_c_column(const SsdBackwardParams& p, const SsdBlock& blo
 }
 __device__ inline int d_b_column(const SsdBackwardParams& p, const SsdBlock& block) {
   return p.d_heads ? block.h * kSsdWidth : block.b_column(p.in);
-}
-
-// Scales the thread's two rows of accumulators.
-template <int kCount>
-__device__ void scale_rows(float (&d)[kCount], float low, float high) {
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) d[i] *= i % 4 < 2 ? low : high;
 }
 
 // Over the four lanes that share the thread's two rows.

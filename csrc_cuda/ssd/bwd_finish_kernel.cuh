@@ -58,11 +58,9 @@ class FinishWarp {
   __device__ FinishWarp(const SsdBackwardParams& p, const SsdBlock& block, ChunkScalars& scalars)
       : p_(p), block_(block), scalars_(scalars), warp_(p.in, block.b, block.h) {}
 
-  // The chunks from an anchor to the next.
-  __device__ void finish(int anchor, SsdSums& sums) {
-    constexpr int kChunks = kSsdTokensPerAnchor / kSsdChunk;
-    const int64_t anchors = (p_.in.tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor;
-    const float* parts = p_.anchors + (block_.row(p_.in) * anchors + anchor) * kSsdAnchorParts;
+  __device__ void finish(int span, SsdSums& sums) {
+    constexpr int kChunks = kSsdChunksPerSpan;
+    const float* parts = p_.anchors + (block_.row(p_.in) * row_spans(p_.in) + span) * kSsdAnchorParts;
     float reach = 0;  // <state before the first chunk, gradient of the state after it>
 #pragma unroll
     for (int i = 0; i < kSsdAnchorParts; ++i) reach += parts[i];
@@ -70,13 +68,13 @@ class FinishWarp {
     Terms terms[kChunks];
 #pragma unroll
     for (int k = 0; k < kChunks; ++k) {  // all reads on their way before the first is waited for
-      inputs[k] = warp_.load(kChunks * anchor + k);
-      terms[k] = read(kChunks * anchor + k);
+      inputs[k] = warp_.load(kChunks * span + k);
+      terms[k] = read(kChunks * span + k);
     }
     float incoming = 0;  // <state before the chunk, its gradient>, from the second chunk on
 #pragma unroll
     for (int k = 0; k < kChunks; ++k) {
-      const int chunk = kChunks * anchor + k;
+      const int chunk = kChunks * span + k;
       const Terms& t = terms[k];
       __syncwarp();
       const uint64_t starts = warp_.compute(inputs[k], scalars_);
@@ -152,11 +150,10 @@ __global__ void __launch_bounds__(32 * kFinishWarps) ssd_backward_finish_kernel(
   __shared__ SsdSums of_warp[kFinishWarps];
   const int warp = static_cast<int>(threadIdx.x) / 32, part = static_cast<int>(blockIdx.z);
   const SsdBlock block(p.in, static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.x), 0);
-  const int anchors = (p.in.tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor;
   FinishWarp finisher(p, block, scalars[warp]);
   SsdSums sums;
-  for (int anchor = part * kFinishWarps + warp; anchor < anchors; anchor += kSsdSumParts * kFinishWarps)
-    finisher.finish(anchor, sums);
+  for (int span = part * kFinishWarps + warp; span < row_spans(p.in); span += kSsdSumParts * kFinishWarps)
+    finisher.finish(span, sums);
   sums = {warp_sum(sums.a_log), warp_sum(sums.dt_bias), warp_sum(sums.d_skip)};
   if (threadIdx.x % 32 == 0) of_warp[warp] = sums;
   __syncthreads();

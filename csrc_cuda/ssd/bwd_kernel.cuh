@@ -18,12 +18,7 @@ __global__ void __launch_bounds__(kReverseThreads, 1)
   extern __shared__ __align__(1024) unsigned char memory[];
   auto& shared = *reinterpret_cast<SsdReverseShared*>(memory);
   if (threadIdx.x == 0) {
-    for (SsdStage& stage : shared.stage) stage.init(SsdReverseShared::kLoaderThreads, 4);
-    for (sm90::Mbarrier& loaded : shared.values_loaded) loaded.init(1);
-    shared.pairs_ready.init(256);
-    shared.pairs_free.init(8);
-    shared.gradient_read.init(8);
-    shared.gradient_written.init(8);
+    shared.init();
     sm90::fence_mbarrier_init();
   }
   __syncthreads();

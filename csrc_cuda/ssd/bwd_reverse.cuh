@@ -22,52 +22,9 @@ class ReverseScan {
   __device__ void run() {
     float gradient[64];  // rows [64 kHalf, 64 kHalf + 64) of G
     load_gradient(gradient);
-    if (is_first_of_anchor(block_.last_chunk - 1)) {
-      uint32_t saved[kSavedAtOnce];
-      read_saved(saved, block_.last_chunk - 1, 0);
-      float sum = products(saved, gradient, 0);
-      read_saved(saved, block_.last_chunk - 1, 1);
-      write_anchor(sum + products(saved, gradient, 1), block_.last_chunk - 1);
-    }
+    if (is_first_of_span(block_.last_chunk - 1)) make_anchor(gradient, block_.last_chunk - 1);
     publish(gradient);
-    for (int i = 0; i < block_.chunks(); ++i) {
-      const int stage = i % kReverseStages, chunk = reverse_chunk(block_, i);
-      wait_for_tiles(shared_, i);
-      const ChunkScalars& scalars = shared_.scalars[i];
-      if (is_first_of_anchor(chunk - 2)) prefetch_anchor(chunk - 2);
-      const bool anchor = is_first_of_anchor(chunk - 1);
-      uint32_t saved[kSavedAtOnce];
-      float anchored = 0;
-      if (anchor) read_saved(saved, chunk - 1, 0);
-      add_outputs(gradient, scalars, stage);
-      if (anchor) {
-        anchored = products(saved, gradient, 0);
-        read_saved(saved, chunk - 1, 1);
-      }
-      shared_.gradient_written.wait(i % 2);
-      float d[64];
-      multiply_by_gradient(d, stage);
-      if (anchor) write_anchor(anchored + products(saved, gradient, 1), chunk - 1);
-      sm90::wgmma_wait<0>();
-      arrive(shared_.gradient_read);
-      weigh_later(d, scalars, stage, chunk);
-      shared_.pairs_ready.wait(i % 2);
-      multiply_by_pairs(d, stage);
-      shared_.gradient_read.wait(i % 2);  // everyone's, of the old copy
-      publish(gradient);
-      sm90::wgmma_wait<0>();
-      if constexpr (kInputs) finish_inputs(d, scalars, stage);
-      arrive(shared_.pairs_free);
-      if (!kInputs && i + kReverseStages < block_.chunks()) load_next(i);
-      if constexpr (kInputs) {
-        store(d, shared_.leaving[warp_in_group()], chunk);
-      } else {
-        if (p_.in.rope_cos) shared_.angle_table[stage].turn_back(d);
-        __syncwarp();  // a warp turns back by the angles of its own rows
-        store(d, shared_.angle_table[stage].bytes + 16 * AngleTable::kRowBytes * warp_in_group(), chunk);
-        arrive(shared_.stage[stage].free);
-      }
-    }
+    for (int i = 0; i < block_.chunks(); ++i) pass_chunk(gradient, i);
     if (block_.segment == 0 && p_.d_initial_state)
       write_state(gradient, p_.d_initial_state, block_.row(p_.in), 64 * kHalf);
   }
@@ -75,6 +32,60 @@ class ReverseScan {
  private:
   static constexpr int kHalf = kInputs ? 0 : 1;
   static constexpr int kSavedAtOnce = 16;
+
+  // The block's i-th chunk. With the second chunk of a span, <state before the span, gradient of the state a
+  // chunk on> too: read and multiplied while products run.
+  __device__ void pass_chunk(float (&gradient)[64], int i) {
+    const int stage = i % kReverseStages, chunk = reverse_chunk(block_, i);
+    wait_for_tiles(shared_, i);
+    const ChunkScalars& scalars = shared_.scalars[i];
+    if (is_first_of_span(chunk - 2)) prefetch_saved(chunk - 2);
+    const bool anchor = is_first_of_span(chunk - 1);
+    uint32_t saved[kSavedAtOnce];
+    float anchored = 0;
+    if (anchor) read_saved(saved, chunk - 1, 0);
+    add_outputs(gradient, scalars, stage);
+    if (anchor) {
+      anchored = products(saved, gradient, 0);
+      read_saved(saved, chunk - 1, 1);
+    }
+    shared_.gradient_written.wait(i % 2);
+    float d[64];
+    multiply_by_gradient(d, stage);
+    if (anchor) write_anchor(anchored + products(saved, gradient, 1), chunk - 1);
+    sm90::wgmma_wait<0>();
+    warp_arrive(shared_.gradient_read);
+    weigh_later(d, scalars, stage, chunk);
+    shared_.pairs_ready.wait(i % 2);
+    multiply_by_pairs(d, stage);
+    shared_.gradient_read.wait(i % 2);  // everyone's, of the old copy
+    publish(gradient);
+    sm90::wgmma_wait<0>();
+    if constexpr (kInputs) finish_inputs(d, scalars, stage);
+    warp_arrive(shared_.pairs_free);
+    if (!kInputs && i + kReverseStages < block_.chunks()) load_next(i);
+    write_out(d, stage, chunk);
+  }
+
+  // dX from registers; dB turned back, then by way of the angles that the warp has read.
+  __device__ void write_out(float (&d)[64], int stage, int chunk) {
+    if constexpr (kInputs) {
+      store(d, shared_.leaving[warp_in_group()], chunk);
+    } else {
+      if (p_.in.rope_cos) shared_.angle_table[stage].turn_back(d);
+      __syncwarp();  // a warp turns back by the angles of its own rows
+      store(d, shared_.angle_table[stage].bytes + 16 * AngleTable::kRowBytes * warp_in_group(), chunk);
+      warp_arrive(shared_.stage[stage].free);
+    }
+  }
+
+  __device__ void make_anchor(const float (&gradient)[64], int chunk) const {
+    uint32_t saved[kSavedAtOnce];
+    read_saved(saved, chunk, 0);
+    const float sum = products(saved, gradient, 0);
+    read_saved(saved, chunk, 1);
+    write_anchor(sum + products(saved, gradient, 1), chunk);
+  }
 
   __device__ void load_gradient(float (&gradient)[64]) const {
     const int64_t row = block_.row(p_.in);
@@ -86,17 +97,11 @@ class ReverseScan {
     }
   }
 
-  __device__ static void arrive(sm90::Mbarrier& barrier) {
-    __syncwarp();
-    if (lane_index() == 0) barrier.arrive();
-    __syncwarp();
-  }
-
   // This half's rounded copy, for everyone.
   __device__ void publish(const float (&gradient)[64]) {
     store_rounded<2>(gradient, &shared_.gradient[0][kHalf]);
     sm90::fence_async_proxy();
-    arrive(shared_.gradient_written);
+    warp_arrive(shared_.gradient_written);
   }
 
   // G ← e^{s_end} G + (e^s ∘ dY)ᵀ C. Done before the other products begin: its operand's registers are needed
@@ -158,16 +163,8 @@ class ReverseScan {
   __device__ void load_next(int i) {
     if (lane_index() == 0) {
       shared_.pairs_free.wait(i % 2);
-      const int stage = i % kReverseStages, row = reverse_chunk(block_, i + kReverseStages) * kSsdChunk;
-      const int matrix = warp_in_group();
-      sm90::Mbarrier& loaded = matrix < 2 ? shared_.stage[stage].loaded : shared_.values_loaded[stage];
-      if (matrix % 2 == 0) loaded.arrive_expecting(4 * sizeof(Tile));
-      Tile* const keys = matrix == 0 ? shared_.c[stage] : shared_.b[stage];
-      Tile* const values = matrix == 2 ? shared_.x[stage] : shared_.dy[stage];
-      const int key_column = matrix == 0 ? block_.c_column() : block_.b_column(p_.in);
-      const int value_column = matrix == 2 ? block_.x_column(p_.in) : block_.h * kSsdWidth;
-      load_tiles(matrix < 2 ? keys : values, 2, matrix == 3 ? maps_.dy : maps_.packed, loaded,
-                 matrix < 2 ? key_column : value_column, row, block_.b);
+      load_matrix(p_, maps_, block_, reverse_chunk(block_, i + kReverseStages), warp_in_group(), shared_,
+                  i % kReverseStages);
     }
     __syncwarp();
   }
@@ -211,20 +208,20 @@ class ReverseScan {
     return static_cast<uint32_t>(row * kStagedRowBytes + ((piece ^ (row / 2 % 4)) << 4));
   }
 
-  __device__ static bool is_first_of_anchor(int chunk) {
-    return chunk >= 0 && chunk * kSsdChunk % kSsdTokensPerAnchor == 0;
+  __device__ static bool is_first_of_span(int chunk) { return chunk >= 0 && chunk % kSsdChunksPerSpan == 0; }
+
+  __device__ int64_t span_index(int chunk) const {
+    return static_cast<int>(block_.row(p_.in)) * row_spans(p_.in) + chunk / kSsdChunksPerSpan;
   }
 
   // Of the saved state before a chunk, this warpgroup's rows.
   __device__ const __nv_bfloat16* saved_rows(int chunk) const {
-    const int spans = (p_.in.tokens + kSsdTokensPerState - 1) / kSsdTokensPerState;
-    const int64_t state =
-        static_cast<int>(block_.row(p_.in)) * spans + chunk * kSsdChunk / kSsdTokensPerState;
-    return static_cast<const __nv_bfloat16*>(p_.saved_states) + (state * kSsdWidth + 64 * kHalf) * kSsdWidth;
+    return static_cast<const __nv_bfloat16*>(p_.saved_states) +
+           (span_index(chunk) * kSsdWidth + 64 * kHalf) * kSsdWidth;
   }
 
   // Brings what read_saved will read nearer, a cache line a thread.
-  __device__ void prefetch_anchor(int chunk) const {
+  __device__ void prefetch_saved(int chunk) const {
     const auto* line = reinterpret_cast<const unsigned char*>(saved_rows(chunk)) + threadIdx.x % 128 * 128;
     asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
   }
@@ -256,9 +253,8 @@ class ReverseScan {
 
   __device__ void write_anchor(float sum, int chunk) const {
     sum = warp_sum(sum);
-    const int anchors = (p_.in.tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor;
-    const int index = static_cast<int>(block_.row(p_.in)) * anchors + chunk * kSsdChunk / kSsdTokensPerAnchor;
-    if (lane_index() == 0) p_.anchors[index * kSsdAnchorParts + 4 * kHalf + warp_in_group()] = sum;
+    if (lane_index() == 0)
+      p_.anchors[span_index(chunk) * kSsdAnchorParts + 4 * kHalf + warp_in_group()] = sum;
   }
 
   const SsdBackwardParams& p_;

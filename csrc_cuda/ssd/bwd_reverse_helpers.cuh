@@ -28,6 +28,15 @@ struct SsdReverseShared : SsdBackwardTiles<kReverseStages> {
   float lost[2][kSsdChunk];                        // of each helper, by j
   float2 diagonal[kSsdChunk];                      // of W ∘ dY Xᵀ and of dY Xᵀ
 
+  __device__ void init() {
+    constexpr int kWarps = 4;  // of a warpgroup
+    for (SsdStage& s : stage) s.init(kLoaderThreads, kWarps, kBackwardMatrices / 2);
+    init_values();
+    pairs_ready.init(kLoaderThreads);
+    pairs_free.init(2 * kWarps);
+    gradient_read.init(2 * kWarps);
+    gradient_written.init(2 * kWarps);
+  }
   template <class Rotation>
   __device__ void turn(Rotation& rotation, int i) {
     const int k = i % kStages;
@@ -68,10 +77,8 @@ class ReverseHelper {
   // would take as long as a chunk's pairs.
   __device__ void run(const SsdBackwardMaps& maps) {
     if (thread_ == 0) {
-      for (int i = 0; i < min(kReverseStages, block_.chunks()); ++i) {
-        load_keys(p_, maps, block_, reverse_chunk(block_, i), shared_, i);
-        load_values(p_, maps, block_, reverse_chunk(block_, i), shared_, i);
-      }
+      for (int i = 0; i < min(kReverseStages, block_.chunks()); ++i)
+        load_chunk(p_, maps, block_, reverse_chunk(block_, i), shared_, i);
     }
     if (has_later_rows_only()) clear_unreached();
     if (thread_ / 32 == kScalarWarp) compute_scalars(0);

@@ -25,9 +25,9 @@ struct SsdSpanShared : SsdBackwardTiles<2> {  // stage 0: the earlier chunk, 1: 
 
   __device__ void init() {
     constexpr int kWarps = 4;  // of a warpgroup
-    stage[0].init(kLoaderThreads, 2 * kWarps);
-    stage[1].init(kLoaderThreads, kWarps);
-    for (sm90::Mbarrier& loaded : values_loaded) loaded.init(1);
+    stage[0].init(kLoaderThreads, 2 * kWarps, kBackwardMatrices / 2);
+    stage[1].init(kLoaderThreads, kWarps, kBackwardMatrices / 2);
+    init_values();
     state_loaded.init(1);
     state_free.init(2 * kWarps);
   }
@@ -46,12 +46,11 @@ struct SpanOrder {
   // The last dimension of the grid counts the blocks of a row.
   __device__ explicit SpanOrder(const SsdInputs& in) {
     const int index = static_cast<int>(blockIdx.z);
-    const int of_row = (in.tokens + kSsdTokensPerState - 1) / kSsdTokensPerState;
-    last_span = of_row - 1 - kSpansPerBlock * index;
+    last_span = row_spans(in) - 1 - kSpansPerBlock * index;
     spans = min(kSpansPerBlock, last_span + 1);
   }
   __device__ int span(int k) const { return max(last_span - k, 0); }
-  __device__ int chunk(int i) const { return 2 * span(i / 2) + i % 2; }
+  __device__ int chunk(int i) const { return kSsdChunksPerSpan * span(i / 2) + i % 2; }
 };
 
 // Only which row it is matters here.
@@ -64,8 +63,7 @@ __device__ inline SsdBlock span_row(const SsdInputs& in) {
 __device__ inline void load_span(const SsdBackwardParams& p, const SsdBackwardMaps& maps,
                                  const SsdBlock& block, const SpanOrder& order, int k, int stage,
                                  SsdSpanShared& shared) {
-  load_keys(p, maps, block, order.chunk(2 * k + stage), shared, stage);
-  load_values(p, maps, block, order.chunk(2 * k + stage), shared, stage);
+  load_chunk(p, maps, block, order.chunk(2 * k + stage), shared, stage);
   if (stage != 0) return;
   shared.state_loaded.arrive_expecting(4 * sizeof(Tile));
   for (int tile = 0; tile < 4; ++tile)
@@ -122,10 +120,8 @@ class SpanScan {
       else
         weigh_scores(scores, shared_.scalars[2 * k]);
       sm90::wgmma_wait<0>();
-      if constexpr (kStage == 1)
-        if (lane_index() == 0) shared_.stage[0].free.arrive();
-      if (lane_index() == 0) shared_.state_free.arrive();
-      __syncwarp();
+      if constexpr (kStage == 1) warp_arrive(shared_.stage[0].free);
+      warp_arrive(shared_.state_free);
       finish(d, scores, k);
     }
   }

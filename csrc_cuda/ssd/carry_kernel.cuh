@@ -69,16 +69,14 @@ __device__ void run_carry(const SsdCarryParams& p, const SsdBlock& block, SsdCar
     shared.stage[k].wait_ready(i / SsdCarryShared::kStages);
     const ChunkScalars& scalars = shared.scalars[i];
     decay *= scalars.carry;
-#pragma unroll
-    for (float& value : state) value *= scalars.carry;
+    scale_rows(state, scalars.carry, scalars.carry);
     uint32_t a[4][4];
     load_transposed_scaled(shared.rows[k][half], kBackward ? scalars.from_carry : scalars.added, a);
     sm90::wgmma_fence();
     sm90::multiply<sm90::Major::outer>(state, a, sm90::Rows64{shared.columns[k]}, true);
     sm90::wgmma_commit();
     sm90::wgmma_wait<0>();
-    __syncwarp();
-    if (lane_index() == 0) shared.stage[k].free.arrive();
+    warp_arrive(shared.stage[k].free);
   }
   const int64_t index = block.row(p.in) * p.in.segments + block.segment;
   write_state(state, p.states, index, 64 * half);
@@ -118,7 +116,7 @@ __global__ void ssd_chain_kernel(const SsdCarryParams p) {
   if (p.outer) {
     x = p.outer[row * kState + at];
     y = p.outer[row * kState + at + kSsdWidth / 2];
-    if (kBackward && p.in.rope_cos) turn_pair_to_scan(x, y, p.in, b, column);
+    if (kBackward && p.in.rope_cos) FrameTurn(p.in, b, /*back=*/true).turn(x, y, column);
   }
   struct Own {
     float x, y, decay;

@@ -113,8 +113,7 @@ __device__ void run_forward_pairs(const SsdBlock& block, SsdForwardShared<kParts
     if (i >= Shared::kPairStages) shared.pairs_free[slot].wait((i / Shared::kPairStages - 1) % 2);
     sm90::wgmma_wait<0>();
     weigh_pairs(products, shared.scalars[i]);
-    __syncwarp();
-    if (lane_index() == 0) shared.stage[stage].free.arrive();
+    warp_arrive(shared.stage[stage].free);
     store_rounded<1>(products, &shared.pairs[slot]);
     sm90::fence_async_proxy();
     shared.pairs_ready[slot].arrive();
@@ -143,17 +142,14 @@ __device__ void run_forward_carry(const SsdForwardParams& p, const SsdBlock& blo
     const int stage = i % Shared::kStages;
     const ChunkScalars& scalars = shared.scalars[i];
     shared.stage[stage].wait_ready(i / Shared::kStages);
-    const float carry = scalars.carry;
-#pragma unroll
-    for (float& value : state) value *= carry;
+    scale_rows(state, scalars.carry, scalars.carry);
     uint32_t added[4][4];
     load_transposed_scaled(shared.x[stage][part], scalars.added, added);
     sm90::wgmma_fence();
     sm90::multiply<sm90::Major::outer>(state, added, sm90::Rows64{shared.b[stage]}, true);
     sm90::wgmma_commit();
     sm90::wgmma_wait<0>();
-    __syncwarp();
-    if (lane_index() == 0) shared.stage[stage].free.arrive();
+    warp_arrive(shared.stage[stage].free);
     if (i + 1 == chunks) break;
     shared.state_free[part].wait(i % 2);
     publish();
@@ -182,7 +178,9 @@ class ForwardOutputs {
       for (int part = 0; part < kParts; ++part) {
         float y[32];
         multiply_by_state(y, i, stage, part);
-        weigh_carried(y, shared_.scalars[i]);
+
+        const ChunkScalars& scalars = shared_.scalars[i];
+        scale_rows(y, scalars.from_carry[accumulator_row()], scalars.from_carry[accumulator_row() + 8]);
         if (part == 0) shared_.pairs_ready[slot].wait(i / Shared::kPairStages % 2);
         const Tile& x = shared_.x[stage][part];
         sm90::wgmma_fence();
@@ -194,8 +192,8 @@ class ForwardOutputs {
         sm90::wgmma_wait<0>();
         if (p_.in.d_skip) add_skip(y, x, d_skip);
         if (part + 1 == kParts) {
-          arrive(shared_.pairs_free[slot]);
-          arrive(shared_.stage[stage].free);
+          warp_arrive(shared_.pairs_free[slot]);
+          warp_arrive(shared_.stage[stage].free);
           load_next(i + Shared::kStages, stage, i / Shared::kStages);
         }
         store(y, block_.first_chunk + i, part);
@@ -207,11 +205,6 @@ class ForwardOutputs {
  private:
   __device__ static bool stores() { return threadIdx.x % 128 == 0; }
   __device__ static void sync() { sm90::named_barrier_sync(kForwardOutputs, 128); }
-  __device__ static void arrive(sm90::Mbarrier& barrier) {
-    __syncwarp();
-    if (lane_index() == 0) barrier.arrive();
-    __syncwarp();
-  }
 
   // Outputs are the last to read a chunk: once the others have, too, asks for the one that comes in its
   // place.
@@ -236,7 +229,7 @@ class ForwardOutputs {
     sm90::wgmma_commit();
     sm90::wgmma_wait<0>();
     if (saves) sm90::wait_stores_read();
-    arrive(shared_.state_free[part]);
+    warp_arrive(shared_.state_free[part]);
   }
 
   __device__ void save_state(int index, int part) const {
@@ -244,12 +237,6 @@ class ForwardOutputs {
     for (int half = 0; half < 2; ++half)
       sm90::store_tile(&maps_.saved, &shared_.state[part][half], 64 * half, row, sequence);
     sm90::commit_stores();
-  }
-
-  __device__ static void weigh_carried(float (&y)[32], const ChunkScalars& scalars) {
-    const float e0 = scalars.from_carry[accumulator_row()], e1 = scalars.from_carry[accumulator_row() + 8];
-#pragma unroll
-    for (int i = 0; i < 32; ++i) y[i] *= i % 4 < 2 ? e0 : e1;
   }
 
   __device__ static void add_skip(float (&y)[32], const Tile& x, float d_skip) {

@@ -16,8 +16,9 @@ struct SsdStage {
   sm90::Mbarrier rotated;  // and C and B are turned, the scalars written
   sm90::Mbarrier free;     // nobody reads it any more
 
-  __device__ void init(int loader_threads, int readers) {
-    loaded.init(1);
+  // copies: how many threads announce copies.
+  __device__ void init(int loader_threads, int readers, int copies = 1) {
+    loaded.init(static_cast<uint32_t>(copies));
     rotated.init(static_cast<uint32_t>(loader_threads));
     free.init(static_cast<uint32_t>(readers));
   }

@@ -9,19 +9,13 @@ namespace transxssm::kernels {
 
 inline constexpr int kSsdWidth = 128;  // head width P and state width N
 inline constexpr int kSsdChunk = 64;   // tokens that one step of the scan takes
-inline constexpr int kSsdTokensPerState =
-    128;  // a span: the forward pass saves a state before every 128 tokens
-
-// The backward pass forms the product of state and gradient anew every so often. Never more than one state
-// per anchor: the product needs a saved one.
-inline constexpr int kSsdTokensPerAnchor = 128;
-
+// A span: the forward pass saves a state before every 128 tokens, and the backward pass forms the product of
+// that state and its gradient anew, an "anchor".
+inline constexpr int kSsdTokensPerState = 128;
+inline constexpr int kSsdChunksPerSpan = kSsdTokensPerState / kSsdChunk;
 inline constexpr int kSsdAnchorParts = 8;  // of each such product
 
 inline int64_t ssd_spans(int64_t tokens) { return (tokens + kSsdTokensPerState - 1) / kSsdTokensPerState; }
-inline int64_t ssd_anchors(int64_t tokens) {
-  return (tokens + kSsdTokensPerAnchor - 1) / kSsdTokensPerAnchor;
-}
 
 // Into how many segments a row is cut, each with its own blocks: enough to fill a GPU of 132 multiprocessors,
 // none shorter than 512 tokens.
@@ -87,7 +81,7 @@ struct SsdBackwardParams {
   float* added;    // gradient of Δ through the chunk's final state, the decay left alone
   float* direct;   // gradient of Δ through pairs inside a chunk, the decay left alone
   float* skip;     // x·dy
-  float* anchors;  // [B, H, anchors, kSsdAnchorParts]: parts of <state before each, gradient of the state a
+  float* anchors;  // [B, H, spans, kSsdAnchorParts]: parts of <state before each, gradient of the state a
                    // chunk on>
   float* sums;     // [3, B, H, kSsdSumParts]: of d_a_log, d_dt_bias, d_d_skip
 };

@@ -96,25 +96,24 @@ class Rotation {
   // Turns one or two 64 × 128 matrices. After prepare().
   template <int kMatrices>
   __device__ void turn(unsigned char* const (&matrices)[kMatrices]) {
-    turn_rows<1>(matrices, nullptr);
+    turn_rows(matrices, nullptr);
   }
   // And notes the angles.
   template <int kMatrices>
   __device__ void turn(unsigned char* const (&matrices)[kMatrices], AngleTable& table) {
-    turn_rows<1>(matrices, &table);
+    turn_rows(matrices, &table);
   }
 
  private:
   static constexpr int kAngles = 8;
   static constexpr int kRowsAtOnce = kThreads / 8;
 
-  // kUnroll: as far as registers go.
-  template <int kUnroll, int kMatrices>
+  template <int kMatrices>
   __device__ void turn_rows(unsigned char* const (&matrices)[kMatrices], AngleTable* table) {
     if (!cos_) return;
     const int row = computed_anew(row_), octet = computed_anew(octet_);
     uint32_t offset = sm90::piece_offset(row, octet);  // the same swizzle in all its rows
-#pragma unroll kUnroll
+#pragma unroll 1                                       // for want of registers
     for (int r = 0; r < kSsdChunk; r += kRowsAtOnce) {
       // All reads before the first write: the compiler can't tell that they are of other places.
       uint4 pieces[kMatrices][2];

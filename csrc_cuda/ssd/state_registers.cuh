@@ -38,39 +38,42 @@ __device__ inline void write_state(const float (&state)[64], float* states, int6
   }
 }
 
-// By how many positions a row's last token lies further on in the scan's frame than in the absolute one.
-__device__ inline int64_t frame_surplus(const SsdInputs& in, int b) {
-  const int64_t* positions = in.positions + static_cast<int64_t>(b) * in.tokens;
-  return positions[0] + in.tokens - 1 - positions[in.tokens - 1];
-}
+// From the scan's frame to the absolute frame of the row's last token's document, or back. With a rotary
+// table.
+class FrameTurn {
+ public:
+  __device__ FrameTurn(const SsdInputs& in, int b, bool back) : cos_(in.rope_cos), sin_(in.rope_sin) {
+    const int64_t* positions = in.positions + static_cast<int64_t>(b) * in.tokens;
+    // By how many positions the row's last token lies further on in the scan's frame.
+    const int64_t surplus = positions[0] + in.tokens - 1 - positions[in.tokens - 1];
+    attention_factor_ = cos_[0];  // scales the whole table
+    direction_ = back ? -1.f / attention_factor_ : 1.f / attention_factor_;
+    cos_ += surplus * (kSsdWidth / 2);
+    sin_ += surplus * (kSsdWidth / 2);
+  }
 
-// From the scan's frame to the absolute frame of the row's last token's document, or back.
+  // Elements `column` and `column` + 64 of a row.
+  __device__ void turn(float& x, float& y, int column) const {
+    const float c = cos_[column] / attention_factor_, s = sin_[column] * direction_;
+    const float turned = x * c + y * s;
+    y = y * c - x * s;
+    x = turned;
+  }
+
+ private:
+  const float *cos_, *sin_;
+  float attention_factor_, direction_;
+};
+
 __device__ inline void turn_to_absolute(float (&state)[64], const SsdInputs& in, int b, bool back) {
   if (!in.rope_cos) return;
-  const int64_t surplus = frame_surplus(in, b);
-  const float attention_factor = in.rope_cos[0];
-  const float direction = back ? -1.f / attention_factor : 1.f / attention_factor;
+  const FrameTurn frame(in, b, back);
 #pragma unroll
   for (int k = 0; k < 8; ++k) {
 #pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const int64_t at = surplus * (kSsdWidth / 2) + 8 * k + accumulator_column() + e % 2;
-      const float c = in.rope_cos[at] / attention_factor, s = in.rope_sin[at] * direction;
-      const float x = state[4 * k + e], y = state[4 * (k + 8) + e];
-      state[4 * k + e] = x * c + y * s;
-      state[4 * (k + 8) + e] = y * c - x * s;
-    }
+    for (int e = 0; e < 4; ++e)
+      frame.turn(state[4 * k + e], state[4 * (k + 8) + e], 8 * k + accumulator_column() + e % 2);
   }
-}
-
-// The same for one pair of columns `column`, `column` + 64, back to the scan's frame.
-__device__ inline void turn_pair_to_scan(float& x, float& y, const SsdInputs& in, int b, int column) {
-  const int64_t at = frame_surplus(in, b) * (kSsdWidth / 2) + column;
-  const float attention_factor = in.rope_cos[0];
-  const float c = in.rope_cos[at] / attention_factor, s = in.rope_sin[at] / attention_factor;
-  const float turned = x * c - y * s;
-  y = y * c + x * s;
-  x = turned;
 }
 
 }  // namespace transxssm::kernels

@@ -24,6 +24,20 @@ __device__ inline int accumulator_row_anew() {
 }
 __device__ inline int accumulator_column_anew() { return 2 * (thread_of_group_anew() % 4); }
 
+// Every lane of the warp is done with what the barrier guards.
+__device__ inline void warp_arrive(sm90::Mbarrier& barrier) {
+  __syncwarp();
+  if (lane_index() == 0) barrier.arrive();
+  __syncwarp();
+}
+
+// Scales the thread's two rows of accumulators.
+template <int kCount>
+__device__ void scale_rows(float (&d)[kCount], float low, float high) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) d[i] *= i % 4 < 2 ? low : high;
+}
+
 // A's registers for contraction step `step` (16 columns) from accumulators.
 template <int kCount>
 __device__ void pack_step(const float (&d)[kCount], int step, uint32_t (&a)[4]) {

@@ -146,7 +146,7 @@ Forward forward_scan(const SsdCall& call, const at::Tensor& packed_btw,
 // One f32 buffer for everything that the backward kernels hand to each other.
 at::Tensor make_workspace(const SsdCall& call, const at::Tensor& like, kernels::SsdBackwardParams& p) {
   const int64_t rows = call.documents.batch * call.dims.num_heads, tokens = call.documents.seq_len;
-  const int64_t anchors = rows * kernels::ssd_anchors(tokens) * kernels::kSsdAnchorParts,
+  const int64_t anchors = rows * kernels::ssd_spans(tokens) * kernels::kSsdAnchorParts,
                 sums = 3 * rows * kernels::kSsdSumParts;
   at::Tensor workspace = at::empty({5 * rows * tokens + anchors + sums}, like.options().dtype(at::kFloat));
   float* next = workspace.mutable_data_ptr<float>();
