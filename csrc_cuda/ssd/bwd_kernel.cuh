@@ -1,6 +1,8 @@
 // The backward scan's two kernels. Apart, because ptxas orders the products of one kernel with both roles one
 // by one. The second starts as soon as every block of the first has: the first is the longer one where both
-// run side by side, and each then finds the other's tiles in the cache.
+// run side by side, and each then finds the other's tiles in the cache. Their code shares a cache too, and
+// more of it than that holds costs a fifth of the time: two warpgroups with much the same to do run the same
+// instructions.
 #pragma once
 
 #include "csrc_cuda/ssd/bwd_reverse.cuh"
@@ -22,16 +24,13 @@ __global__ void __launch_bounds__(kReverseThreads, 1)
     sm90::fence_mbarrier_init();
   }
   __syncthreads();
-  switch (threadIdx.x / 128) {
-    case 0:
-      sm90::raise_registers<176>();
-      return ReverseScan<true>(p, maps, SsdBlock::current(p.in), shared).run();
-    case 1:
-      sm90::raise_registers<176>();
-      return ReverseScan<false>(p, maps, SsdBlock::current(p.in), shared).run();
-    default:
-      sm90::lower_registers<80>();
-      return ReverseHelper(p, SsdBlock::current(p.in), shared, static_cast<int>(threadIdx.x) - 256).run(maps);
+  const int warpgroup = warpgroup_index();
+  if (warpgroup < 2) {
+    sm90::raise_registers<184>();
+    ReverseScan(p, maps, SsdBlock::current(p.in), shared, warpgroup).run();
+  } else {
+    sm90::lower_registers<72>();
+    ReverseHelper(p, SsdBlock::current(p.in), shared, static_cast<int>(threadIdx.x) - 256).run(maps);
   }
 }
 
@@ -48,18 +47,13 @@ __global__ void __launch_bounds__(kSpanThreads, 1)
     sm90::fence_mbarrier_init();
   }
   __syncthreads();
-  switch (threadIdx.x / 128) {
-    case 0:
-      sm90::raise_registers<176>();
-      SpanScan<0>(p, maps, shared).run();
-      break;
-    case 1:
-      sm90::raise_registers<176>();
-      SpanScan<1>(p, maps, shared).run();
-      break;
-    default:
-      sm90::lower_registers<80>();
-      run_span_loaders(p, maps, shared, static_cast<int>(threadIdx.x) - 256);
+  const int warpgroup = warpgroup_index();
+  if (warpgroup < 2) {
+    sm90::raise_registers<176>();
+    SpanScan(p, maps, shared, warpgroup).run();
+  } else {
+    sm90::lower_registers<80>();
+    run_span_loaders(p, maps, shared, static_cast<int>(threadIdx.x) - 256);
   }
   if (blockIdx.x + 1 == gridDim.x && blockIdx.y + 1 == gridDim.y && blockIdx.z + 1 == gridDim.z)
     sm90::wait_for_grid_before();

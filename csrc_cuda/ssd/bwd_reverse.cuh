@@ -1,7 +1,7 @@
 // The reverse role of the backward scan: from a row's last chunk to its first, with the state's gradient G [P
 // × N] in registers. With the names of fwd_kernel.cuh, per chunk, G being the gradient of the state after it:
-//   W_ij = e^{s_i − s_j} (C Bᵀ)_ij         dS_ij = e^{s_i − s_j} Δ_j (dY Xᵀ)_ij
-//   dX = Δ ∘ (to_end ∘ (B Gᵀ) + Wᵀ dY)     dB = (to_end Δ) ∘ (X G) + dSᵀ C
+//   M_ij = e^{s_i − s_j} Δ_j (C Bᵀ)_ij     dS_ij = e^{s_i − s_j} Δ_j (dY Xᵀ)_ij
+//   dX = (to_end Δ) ∘ (B Gᵀ) + Mᵀ dY       dB = (to_end Δ) ∘ (X G) + dSᵀ C
 //   G ← e^{s_end} G + (e^s ∘ dY)ᵀ C
 // Warpgroups: "inputs" makes dX, "keys" makes dB, each keeps half of G's rows; two "helpers" turn C and B
 // together, then make half of the columns of W and dS each.
@@ -11,27 +11,29 @@
 
 namespace transxssm::kernels {
 
-// "inputs" (kInputs) or "keys": one of the two gradients and half of G.
-template <bool kInputs>
+// "inputs" (half 0) or "keys" (half 1): one of the two gradients and half of G.
 class ReverseScan {
  public:
   __device__ ReverseScan(const SsdBackwardParams& p, const SsdBackwardMaps& maps, const SsdBlock& block,
-                         SsdReverseShared& shared)
-      : p_(p), maps_(maps), block_(block), shared_(shared) {}
+                         SsdReverseShared& shared, int half)
+      : p_(p), maps_(maps), block_(block), shared_(shared), half_(half) {}
 
   __device__ void run() {
-    float gradient[64];  // rows [64 kHalf, 64 kHalf + 64) of G
+    float gradient[64];  // rows [64 half, 64 half + 64) of G
     load_gradient(gradient);
     if (is_first_of_span(block_.last_chunk - 1)) make_anchor(gradient, block_.last_chunk - 1);
     publish(gradient);
     for (int i = 0; i < block_.chunks(); ++i) pass_chunk(gradient, i);
     if (block_.segment == 0 && p_.d_initial_state)
-      write_state(gradient, p_.d_initial_state, block_.row(p_.in), 64 * kHalf);
+      write_state(gradient, p_.d_initial_state, block_.row(p_.in), 64 * half());
   }
 
  private:
-  static constexpr int kHalf = kInputs ? 0 : 1;
   static constexpr int kSavedAtOnce = 16;
+
+  // Anew, lest every address that follows from it stays in a register.
+  __device__ int half() const { return computed_anew(half_); }
+  __device__ bool makes_inputs() const { return half() == 0; }
 
   // The block's i-th chunk. With the second chunk of a span, <state before the span, gradient of the state a
   // chunk on> too: read and multiplied while products run.
@@ -61,22 +63,21 @@ class ReverseScan {
     shared_.gradient_read.wait(i % 2);  // everyone's, of the old copy
     publish(gradient);
     sm90::wgmma_wait<0>();
-    if constexpr (kInputs) finish_inputs(d, scalars, stage);
+    if (makes_inputs() && p_.in.d_skip) add_skip(d, stage);
     warp_arrive(shared_.pairs_free);
-    if (!kInputs && i + kReverseStages < block_.chunks()) load_next(i);
+    if (!makes_inputs() && i + kReverseStages < block_.chunks()) load_next(i);
     write_out(d, stage, chunk);
   }
 
   // dX from registers; dB turned back, then by way of the angles that the warp has read.
   __device__ void write_out(float (&d)[64], int stage, int chunk) {
-    if constexpr (kInputs) {
-      store(d, shared_.leaving[warp_in_group()], chunk);
-    } else {
-      if (p_.in.rope_cos) shared_.angle_table[stage].turn_back(d);
-      __syncwarp();  // a warp turns back by the angles of its own rows
-      store(d, shared_.angle_table[stage].bytes + 16 * AngleTable::kRowBytes * warp_in_group(), chunk);
-      warp_arrive(shared_.stage[stage].free);
-    }
+    if (!makes_inputs() && p_.in.rope_cos) shared_.angle_table[stage].turn_back(d);
+    __syncwarp();  // a warp turns back by the angles of its own rows
+    store(d,
+          makes_inputs() ? shared_.leaving[warp_in_group()]
+                         : shared_.angle_table[stage].bytes + 16 * AngleTable::kRowBytes * warp_in_group(),
+          chunk);
+    if (!makes_inputs()) warp_arrive(shared_.stage[stage].free);
   }
 
   __device__ void make_anchor(const float (&gradient)[64], int chunk) const {
@@ -90,16 +91,16 @@ class ReverseScan {
   __device__ void load_gradient(float (&gradient)[64]) const {
     const int64_t row = block_.row(p_.in);
     if (p_.in.segments > 1) {
-      read_state(gradient, p_.segment_gradients, row * p_.in.segments + block_.segment, 64 * kHalf);
+      read_state(gradient, p_.segment_gradients, row * p_.in.segments + block_.segment, 64 * half());
     } else {
-      read_state(gradient, p_.final_gradient, row, 64 * kHalf);
+      read_state(gradient, p_.final_gradient, row, 64 * half());
       if (p_.final_gradient) turn_to_absolute(gradient, p_.in, block_.b, true);
     }
   }
 
   // This half's rounded copy, for everyone.
   __device__ void publish(const float (&gradient)[64]) {
-    store_rounded<2>(gradient, &shared_.gradient[0][kHalf]);
+    store_rounded<2>(gradient, &shared_.gradient[0][half()]);
     sm90::fence_async_proxy();
     warp_arrive(shared_.gradient_written);
   }
@@ -109,7 +110,7 @@ class ReverseScan {
   __device__ void add_outputs(float (&gradient)[64], const ChunkScalars& scalars, int stage) {
     scale_rows(gradient, scalars.carry, scalars.carry);
     uint32_t outputs[4][4];
-    load_transposed_scaled(shared_.dy[stage][kHalf], scalars.from_carry, outputs);
+    load_transposed_scaled(shared_.dy[stage][half()], scalars.from_carry, outputs);
     sm90::wgmma_fence();
     sm90::multiply<sm90::Major::outer>(gradient, outputs, sm90::Rows64{shared_.c[stage]}, true);
     sm90::wgmma_commit();
@@ -119,7 +120,7 @@ class ReverseScan {
   // d = B Gᵀ or X G, queued.
   __device__ void multiply_by_gradient(float (&d)[64], int stage) {
     sm90::wgmma_fence();
-    if constexpr (kInputs)
+    if (makes_inputs())
       sm90::multiply<8, sm90::Major::contraction, sm90::Major::contraction>(
           d, sm90::Rows64{shared_.b[stage]}, sm90::Rows128{shared_.gradient}, false);
     else
@@ -130,8 +131,8 @@ class ReverseScan {
 
   // d += Wᵀ dY or dSᵀ C, queued.
   __device__ void multiply_by_pairs(float (&d)[64], int stage) {
-    const Tile* pairs = kInputs ? &shared_.weights : &shared_.scores;
-    const Tile* values = kInputs ? shared_.dy[stage] : shared_.c[stage];
+    const Tile* pairs = makes_inputs() ? &shared_.weights : &shared_.scores;
+    const Tile* values = makes_inputs() ? shared_.dy[stage] : shared_.c[stage];
     sm90::wgmma_fence();
     sm90::multiply<4, sm90::Major::contraction, sm90::Major::outer>(d, sm90::Rows64{pairs},
                                                                     sm90::Rows64{values}, true);
@@ -141,19 +142,15 @@ class ReverseScan {
   // Weighs what comes through the state after the chunk.
   __device__ void weigh_later(float (&d)[64], const ChunkScalars& scalars, int stage, int chunk) {
     const int row = accumulator_row_anew();
-    if constexpr (kInputs) {
-      scale_rows(d, scalars.to_end[row], scalars.to_end[row + 8]);
-      write_rows(p_.added, p_.in, block_, chunk, row_products(shared_.x[stage], d));
-    } else {
-      scale_rows(d, scalars.added[row], scalars.added[row + 8]);
+    if (makes_inputs()) {
+      const float2 sums = row_products(shared_.x[stage], d);
+      write_rows(p_.added, p_.in, block_, chunk,
+                 {sums.x * scalars.to_end[row], sums.y * scalars.to_end[row + 8]});
     }
+    scale_rows(d, scalars.added[row], scalars.added[row + 8]);
   }
 
-  // d: gradient of Δ X. → dX.
-  __device__ void finish_inputs(float (&d)[64], const ChunkScalars& scalars, int stage) {
-    const int row = accumulator_row_anew();
-    scale_rows(d, scalars.dt[row], scalars.dt[row + 8]);
-    if (!p_.in.d_skip) return;
+  __device__ void add_skip(float (&d)[64], int stage) {
     const float skip = p_.in.d_skip[block_.h];
     for_each_value<1, 64>(shared_.dy[stage], [&](int element, float value) { d[element] += skip * value; });
   }
@@ -171,9 +168,9 @@ class ReverseScan {
 
   // Rounds a chunk's dX or dB and writes it, 32 columns at a time by way of kStagingBytes of this warp's own.
   __device__ void store(const float (&d)[64], unsigned char* staging, int chunk) const {
-    const bool by_head = !kInputs && p_.d_heads;
+    const bool by_head = !makes_inputs() && p_.d_heads;
     const int64_t columns = by_head ? p_.in.heads * kSsdWidth : p_.d_packed_columns;
-    const int column = kInputs ? block_.x_column(p_.in) : d_b_column(p_, block_);
+    const int column = makes_inputs() ? block_.x_column(p_.in) : d_b_column(p_, block_);
     const int thread = thread_of_group_anew(), lane = thread % 32;
     const int row = lane / 4;  // and row + 8
     const int token = chunk * kSsdChunk + thread / 32 * 16 + row;
@@ -186,17 +183,16 @@ class ReverseScan {
 #pragma unroll
     for (int part = 0; part < 4; ++part) {
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
+      for (int step = 0; step < 2; ++step) {
         uint32_t a[4];
-        pack_step(d, 2 * part + half, a);
-        sm90::store_matrices(sm90::other_piece(put, 2 * half), a[0], a[1], a[2], a[3]);
+        pack_step(d, 2 * part + step, a);
+        sm90::store_matrices(sm90::other_piece(put, 2 * step), a[0], a[1], a[2], a[3]);
       }
       __syncwarp();
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const uint4 piece = sm90::load_shared(get + half * 8 * kStagedRowBytes);
-        if (token + 8 * half < p_.in.tokens)
-          *reinterpret_cast<uint4*>(to + 8 * half * columns + 32 * part) = piece;
+      for (int rows = 0; rows < 16; rows += 8) {
+        const uint4 piece = sm90::load_shared(get + rows * kStagedRowBytes);
+        if (token + rows < p_.in.tokens) *reinterpret_cast<uint4*>(to + rows * columns + 32 * part) = piece;
       }
       __syncwarp();
     }
@@ -217,7 +213,7 @@ class ReverseScan {
   // Of the saved state before a chunk, this warpgroup's rows.
   __device__ const __nv_bfloat16* saved_rows(int chunk) const {
     return static_cast<const __nv_bfloat16*>(p_.saved_states) +
-           (span_index(chunk) * kSsdWidth + 64 * kHalf) * kSsdWidth;
+           (span_index(chunk) * kSsdWidth + 64 * half()) * kSsdWidth;
   }
 
   // Brings what read_saved will read nearer, a cache line a thread.
@@ -228,24 +224,24 @@ class ReverseScan {
 
   // A half of this thread's part of the saved state before a chunk. Read here and not where the compiler
   // would, next to its use.
-  __device__ void read_saved(uint32_t (&saved)[kSavedAtOnce], int chunk, int half) const {
+  __device__ void read_saved(uint32_t (&saved)[kSavedAtOnce], int chunk, int part) const {
     const __nv_bfloat16* from =
         saved_rows(chunk) + accumulator_row_anew() * kSsdWidth + accumulator_column_anew();
 #pragma unroll
     for (int k = 0; k < kSavedAtOnce; ++k)
       asm volatile("ld.global.nc.b32 %0, [%1];"
                    : "=r"(saved[k])
-                   : "l"(from + 8 * (k % 2) * kSsdWidth + 8 * ((kSavedAtOnce * half + k) / 2)));
+                   : "l"(from + 8 * (k % 2) * kSsdWidth + 8 * ((kSavedAtOnce * part + k) / 2)));
   }
 
   // <state before the chunk, gradient of the state after it>, this warpgroup's part. In f32: G's rounded copy
   // is not accurate enough where the decay is steep.
   __device__ static float products(const uint32_t (&saved)[kSavedAtOnce], const float (&gradient)[64],
-                                   int half) {
+                                   int part) {
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < kSavedAtOnce; ++i) {
-      const int k = 2 * (kSavedAtOnce * half + i);
+      const int k = 2 * (kSavedAtOnce * part + i);
       sum += sm90::low_half(saved[i]) * gradient[k] + sm90::high_half(saved[i]) * gradient[k + 1];
     }
     return sum;
@@ -254,13 +250,14 @@ class ReverseScan {
   __device__ void write_anchor(float sum, int chunk) const {
     sum = warp_sum(sum);
     if (lane_index() == 0)
-      p_.anchors[span_index(chunk) * kSsdAnchorParts + 4 * kHalf + warp_in_group()] = sum;
+      p_.anchors[span_index(chunk) * kSsdAnchorParts + 4 * half() + warp_in_group()] = sum;
   }
 
   const SsdBackwardParams& p_;
   const SsdBackwardMaps& maps_;
   const SsdBlock block_;
   SsdReverseShared& shared_;
+  const int half_;
 };
 
 }  // namespace transxssm::kernels

@@ -160,11 +160,12 @@ class ReverseHelper {
         const int j = row + 8 * (e / 2), i = column + e % 2;
         const float decay = pair_decay(e % 2 ? s_i.y : s_i.x, s_j[e / 2], i, j, last[e / 2]);
         float &w = products[4 * k + e], &ds = scores[4 * k + e];
-        w *= decay;
+        const float weight = decay * dt[e / 2];
         // The diagonal has no decay. It would cancel, but swamp the rest where the decay is steep.
-        const float through = w * ds, through_decay = i == j ? 0.f : through;
+        const float through = w * decay * ds, through_decay = i == j ? 0.f : through;
         if (i == j) shared_.diagonal[j] = {through, ds};
-        ds *= decay * dt[e / 2];
+        w *= weight;
+        ds *= weight;
         gained[2 * k + e % 2] += through_decay * dt[e / 2];
         lost[e / 2] += through_decay;
       }
@@ -184,7 +185,7 @@ class ReverseHelper {
       const float lost = shared_.lost[0][t] + shared_.lost[1][t];
       float total = -scalars.dt[t] * lost;
       for (const auto& of_warp : shared_.gained) total += of_warp[t];
-      const int64_t at = block_.row(p_.in) * p_.in.tokens + token;
+      const int at = static_cast<int>(block_.row(p_.in)) * p_.in.tokens + token;
       p_.pairs[at] = total;
       p_.direct[at] = lost + shared_.diagonal[t].x;
       if (p_.in.d_skip) p_.skip[at] = shared_.diagonal[t].y;

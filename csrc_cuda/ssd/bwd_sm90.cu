@@ -7,6 +7,9 @@
 namespace transxssm::kernels {
 namespace {
 
+// Up to so many blocks of the reverse kernel leave much of a GPU to the spans.
+constexpr int kBlocksThatLeaveRoom = 100;
+
 SsdBackwardMaps make_maps(const SsdBackwardParams& p) {
   const SsdInputs& in = p.in;
   SsdBackwardMaps maps{};
@@ -28,8 +31,12 @@ void ssd_backward(const SsdBackwardParams& p, CUstream_st* stream) {
   const SsdBackwardMaps maps = make_maps(p);
   launch("ssd_reverse", ssd_reverse_kernel,
          {{heads, batch, segments}, kReverseThreads, sizeof(SsdReverseShared), stream}, p, maps);
-  const auto span_blocks =
-      static_cast<unsigned>((ssd_spans(p.in.tokens) + kSpansPerBlock - 1) / kSpansPerBlock);
+  const int64_t spans = ssd_spans(p.in.tokens);
+  // Beside the reverse kernel short blocks, which keep step with it; after it long ones, which start less
+  // often.
+  const bool beside = p.in.batch * p.in.heads * p.in.segments <= kBlocksThatLeaveRoom;
+  const int64_t spans_per_block = beside ? 2 : 4;
+  const auto span_blocks = static_cast<unsigned>((spans + spans_per_block - 1) / spans_per_block);
   // Each waits inside for the one before, which saves the time between them.
   const auto launch_next = [&](const char* name, auto kernel, dim3 grid, int threads, size_t smem_bytes,
                                const auto&... args) {

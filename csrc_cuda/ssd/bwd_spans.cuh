@@ -10,8 +10,6 @@
 
 namespace transxssm::kernels {
 
-inline constexpr int kSpansPerBlock = 4;
-
 enum SpanBarrier { kSpanLoaders = 1, kSpanScans };  // one more for the other scan
 
 struct SsdSpanShared : SsdBackwardTiles<2> {  // stage 0: the earlier chunk, 1: the later one
@@ -45,9 +43,10 @@ struct SpanOrder {
 
   // The last dimension of the grid counts the blocks of a row.
   __device__ explicit SpanOrder(const SsdInputs& in) {
-    const int index = static_cast<int>(blockIdx.z);
-    last_span = row_spans(in) - 1 - kSpansPerBlock * index;
-    spans = min(kSpansPerBlock, last_span + 1);
+    const int blocks = static_cast<int>(gridDim.z), index = static_cast<int>(blockIdx.z);
+    const int of_block = (row_spans(in) + blocks - 1) / blocks;
+    last_span = row_spans(in) - 1 - of_block * index;
+    spans = min(of_block, last_span + 1);
   }
   __device__ int span(int k) const { return max(last_span - k, 0); }
   __device__ int chunk(int i) const { return kSsdChunksPerSpan * span(i / 2) + i % 2; }
@@ -99,52 +98,55 @@ __device__ inline void weigh_scores(float (&scores)[32], const ChunkScalars& sca
   }
 }
 
-// One warpgroup: dC of the spans' earlier (kStage 0) or later (1) chunks.
-template <int kStage>
+// One warpgroup: dC of the spans' earlier (stage 0) or later (1) chunks.
 class SpanScan {
  public:
-  __device__ SpanScan(const SsdBackwardParams& p, const SsdBackwardMaps& maps, SsdSpanShared& shared)
-      : p_(p), maps_(maps), block_(span_row(p.in)), order_(p.in), shared_(shared) {}
+  __device__ SpanScan(const SsdBackwardParams& p, const SsdBackwardMaps& maps, SsdSpanShared& shared,
+                      int stage)
+      : p_(p), maps_(maps), block_(span_row(p.in)), order_(p.in), shared_(shared), stage_(stage) {}
 
   __device__ void run() {
     for (int k = 0; k < order_.spans; ++k) {
       wait_for_tiles(shared_, 2 * k);
-      if constexpr (kStage == 1) wait_for_tiles(shared_, 2 * k + 1);
+      if (is_later()) wait_for_tiles(shared_, 2 * k + 1);
       shared_.state_loaded.wait(k % 2);
       float d[64], scores[32];
-      queue_scores(scores, 0);
       queue_state(d);
+      if (is_later()) pass_earlier_chunk(d, shared_.scalars[2 * k]);
+      queue_scores(scores, stage());
       sm90::wgmma_wait<1>();
-      if constexpr (kStage == 1)
-        pass_earlier_chunk(d, scores, k);
-      else
-        weigh_scores(scores, shared_.scalars[2 * k]);
-      sm90::wgmma_wait<0>();
-      if constexpr (kStage == 1) warp_arrive(shared_.stage[0].free);
+      if (is_later()) warp_arrive(shared_.stage[0].free);
       warp_arrive(shared_.state_free);
       finish(d, scores, k);
     }
   }
 
  private:
+  // Anew, lest every address that follows from it stays in a register.
+  __device__ int stage() const { return computed_anew(stage_); }
+  __device__ bool is_later() const { return stage() == 1; }
+
   // scores = dY Xᵀ with the inputs of chunk `of`.
   __device__ void queue_scores(float (&scores)[32], int of) {
     sm90::wgmma_fence();
     sm90::multiply<8, sm90::Major::contraction, sm90::Major::contraction>(
-        scores, sm90::Rows64{shared_.dy[kStage]}, sm90::Rows64{shared_.x[of]}, false);
+        scores, sm90::Rows64{shared_.dy[stage()]}, sm90::Rows64{shared_.x[of]}, false);
     sm90::wgmma_commit();
   }
   // d = dY S.
   __device__ void queue_state(float (&d)[64]) {
     sm90::wgmma_fence();
-    sm90::multiply<8, sm90::Major::contraction, sm90::Major::outer>(d, sm90::Rows64{shared_.dy[kStage]},
+    sm90::multiply<8, sm90::Major::contraction, sm90::Major::outer>(d, sm90::Rows64{shared_.dy[stage()]},
                                                                     sm90::Rows128{shared_.state}, false);
     sm90::wgmma_commit();
   }
 
-  // d ← e^{s_end of A} d + scores diag(w_A) B_A; scores = those of the later chunk itself.
-  __device__ void pass_earlier_chunk(float (&d)[64], float (&scores)[32], int k) {
-    const ChunkScalars& earlier = shared_.scalars[2 * k];
+  // d ← e^{s_end of A} d + scores diag(w_A) B_A.
+  __device__ void pass_earlier_chunk(float (&d)[64], const ChunkScalars& earlier) {
+    float scores[32];
+    queue_scores(scores, 0);
+    sm90::wgmma_wait<0>();
+    scale_rows(d, earlier.carry, earlier.carry);
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       const float2 w = *reinterpret_cast<const float2*>(earlier.added + 8 * i + accumulator_column());
@@ -154,53 +156,51 @@ class SpanScan {
     uint32_t a[4][4];
 #pragma unroll
     for (int step = 0; step < 4; ++step) pack_step(scores, step, a[step]);
-    sm90::wgmma_wait<0>();
-    scale_rows(d, earlier.carry, earlier.carry);
     sm90::wgmma_fence();
     sm90::multiply<sm90::Major::outer>(d, a, sm90::Rows64{shared_.b[0]}, true);
     sm90::wgmma_commit();
-    queue_scores(scores, 1);
     sm90::wgmma_wait<0>();
-    weigh_scores(scores, shared_.scalars[2 * k + 1]);
   }
 
-  // d: the state's share without diag(e^s). → dC.
-  __device__ void finish(float (&d)[64], const float (&scores)[32], int k) {
-    const int chunk = order_.chunk(2 * k + kStage);
-    const ChunkScalars& scalars = shared_.scalars[2 * k + kStage];
+  // d: the state's share without diag(e^s), scores: on their way. → dC.
+  __device__ void finish(float (&d)[64], float (&scores)[32], int k) {
+    const int chunk = order_.chunk(2 * k + stage());
+    const ChunkScalars& scalars = shared_.scalars[2 * k + stage()];
     const int row = accumulator_row_anew();
+    scale_rows(d, scalars.from_carry[row], scalars.from_carry[row + 8]);
+    write_rows(p_.inter, p_.in, block_, chunk, row_products(shared_.c[stage()], d));
+    sm90::wgmma_wait<0>();
+    weigh_scores(scores, scalars);
     uint32_t a[4][4];
 #pragma unroll
     for (int step = 0; step < 4; ++step) pack_step(scores, step, a[step]);
-    scale_rows(d, scalars.from_carry[row], scalars.from_carry[row + 8]);
-    write_rows(p_.inter, p_.in, block_, chunk, row_products(shared_.c[kStage], d));
     sm90::wgmma_fence();
-    sm90::multiply<sm90::Major::outer>(d, a, sm90::Rows64{shared_.b[kStage]}, true);
+    sm90::multiply<sm90::Major::outer>(d, a, sm90::Rows64{shared_.b[stage()]}, true);
     sm90::wgmma_commit();
     sm90::wgmma_wait<0>();
-    if (p_.in.rope_cos) shared_.angle_table[kStage].turn_back(d);
+    if (p_.in.rope_cos) shared_.angle_table[stage()].turn_back(d);
     store(d, k);
   }
 
   // By way of C's tiles, which nobody reads any more. Then asks for the next span's: the loaders would have
   // to turn the earlier chunk before they ask for the later one.
   __device__ void store(const float (&d)[64], int k) {
-    Tile* staging = shared_.c[kStage];
+    Tile* staging = shared_.c[stage()];
     store_rounded<1>(d, staging);
     sm90::fence_async_proxy();
-    sm90::named_barrier_sync(kSpanScans + kStage, 128);
-    if (warp_in_group() != 0 && lane_index() == 0) shared_.stage[kStage].free.arrive();
+    sm90::named_barrier_sync(kSpanScans + stage(), 128);
+    if (warp_in_group() != 0 && lane_index() == 0) shared_.stage[stage()].free.arrive();
     if (threadIdx.x % 128 == 0) {
-      const int row = order_.chunk(2 * k + kStage) * kSsdChunk;
+      const int row = order_.chunk(2 * k + stage()) * kSsdChunk;
       for (int half = 0; half < 2; ++half)
         sm90::store_tile(&maps_.d_c, &staging[half], d_c_column(p_, block_) + 64 * half, row, block_.b);
       sm90::commit_stores();
       sm90::wait_stores_read();
-      shared_.stage[kStage].free.arrive();
+      shared_.stage[stage()].free.arrive();
       if (k + 1 < order_.spans) {
-        shared_.stage[kStage].free.wait(k % 2);
-        if (kStage == 0) shared_.state_free.wait(k % 2);
-        load_span(p_, maps_, block_, order_, k + 1, kStage, shared_);
+        shared_.stage[stage()].free.wait(k % 2);
+        if (stage() == 0) shared_.state_free.wait(k % 2);
+        load_span(p_, maps_, block_, order_, k + 1, stage(), shared_);
       }
     }
     __syncwarp();
@@ -211,6 +211,7 @@ class SpanScan {
   const SsdBlock block_;
   const SpanOrder order_;
   SsdSpanShared& shared_;
+  const int stage_;
 };
 
 }  // namespace transxssm::kernels

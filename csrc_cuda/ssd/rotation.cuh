@@ -122,14 +122,6 @@ class Rotation {
         pieces[m][0] = *reinterpret_cast<const uint4*>(matrices[m] + offset);
         pieces[m][1] = *reinterpret_cast<const uint4*>(matrices[m] + offset + sm90::kTileBytes);
       }
-      float step_cos[kAngles], step_sin[kAngles];
-#pragma unroll
-      for (int i = 0; i < kAngles; i += 4) {
-        *reinterpret_cast<float4*>(step_cos + i) =
-            *reinterpret_cast<const float4*>(step_.cos + RotationStep::place(octet * kAngles + i));
-        *reinterpret_cast<float4*>(step_sin + i) =
-            *reinterpret_cast<const float4*>(step_.sin + RotationStep::place(octet * kAngles + i));
-      }
 #pragma unroll
       for (int m = 0; m < kMatrices; ++m) {
         turn_pieces(pieces[m]);
@@ -137,13 +129,14 @@ class Rotation {
         *reinterpret_cast<uint4*>(matrices[m] + offset + sm90::kTileBytes) = pieces[m][1];
       }
       if (table) note_angles(row + r, octet, *table);
-      advance(step_cos, step_sin);
+      if (r + kRowsAtOnce == kSsdChunk) break;
+      advance(octet);
       offset += kRowsAtOnce * sm90::kRowBytes;
     }
   }
 
   __device__ void load_row(int position, float (&cos)[kAngles], float (&sin)[kAngles]) const {
-    const int64_t at = int64_t{min(position, last_row_)} * (kSsdWidth / 2) + octet_ * kAngles;
+    const auto at = static_cast<unsigned>(min(position, last_row_) * (kSsdWidth / 2) + octet_ * kAngles);
 #pragma unroll
     for (int i = 0; i < kAngles; i += 4) {
       *reinterpret_cast<float4*>(cos + i) = __ldg(reinterpret_cast<const float4*>(cos_ + at + i));
@@ -151,7 +144,15 @@ class Rotation {
     }
   }
 
-  __device__ void advance(const float (&step_cos)[kAngles], const float (&step_sin)[kAngles]) {
+  // To the angles of the thread's next row.
+  __device__ void advance(int octet) {
+    float step_cos[kAngles], step_sin[kAngles];
+#pragma unroll
+    for (int i = 0; i < kAngles; i += 4) {
+      const int at = RotationStep::place(octet * kAngles + i);
+      *reinterpret_cast<float4*>(step_cos + i) = *reinterpret_cast<const float4*>(step_.cos + at);
+      *reinterpret_cast<float4*>(step_sin + i) = *reinterpret_cast<const float4*>(step_.sin + at);
+    }
 #pragma unroll
     for (int i = 0; i < kAngles; ++i) {
       const float c = angle_cos_[i], s = angle_sin_[i];

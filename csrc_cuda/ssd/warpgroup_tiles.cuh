@@ -13,6 +13,8 @@ struct alignas(1024) Tile {
 
 // This thread's place in accumulators: rows row() and row() + 8, columns 8 k + column() and the next.
 __device__ inline int lane_index() { return static_cast<int>(threadIdx.x) % 32; }
+// So that the compiler knows it to be the same for all of a warp.
+__device__ inline int warpgroup_index() { return __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 128, 0); }
 __device__ inline int warp_in_group() { return static_cast<int>(threadIdx.x) % 128 / 32; }
 __device__ inline int accumulator_row() { return 16 * warp_in_group() + lane_index() / 4; }
 __device__ inline int accumulator_column() { return 2 * (lane_index() % 4); }
