@@ -33,6 +33,7 @@ std::string device_name(int) { no_cuda("device_name"); }
 std::string device_uuid(int) { no_cuda("device_uuid"); }
 uint64_t device_memory(int) { no_cuda("device_memory"); }
 int device_capability(int) { no_cuda("device_capability"); }
+int lowest_capability() { no_cuda("lowest_capability"); }
 void mark_time(const TimeParams&, CUstream_st*) { no_cuda("mark_time"); }
 void mark_progress(const ProgressParams&, CUstream_st*) { no_cuda("mark_progress"); }
 void adamw(const AdamWParams&, CUstream_st*) { no_cuda("adamw"); }

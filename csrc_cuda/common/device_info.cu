@@ -43,4 +43,6 @@ int device_capability(int device) {
   return 10 * major + minor;
 }
 
+int lowest_capability() { return TRANSXSSM_LOWEST_CAPABILITY; }
+
 }  // namespace transxssm::kernels

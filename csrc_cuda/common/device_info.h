@@ -27,4 +27,7 @@ uint64_t device_memory(int device);
 // 90 for compute capability 9.0.
 int device_capability(int device);
 
+// The lowest that the kernels were compiled for, likewise.
+int lowest_capability();
+
 }  // namespace transxssm::kernels

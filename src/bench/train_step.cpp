@@ -114,7 +114,11 @@ StepReport time_train_step(const RunConfig& given, int repeats, Mesh& mesh) {
   StepReport report;
   report.device = choose_device(config.train.device, config.precision.compute);
   const at::Device device = report.device.device;
-  agreed(mesh, [&] { expect_room(config, report.device, free_memory(report.device), mesh.size()); });
+  config.data.validation.clear();  // no part of a step, and none of the memory that one needs
+  config.data.tasks.clear();
+  agreed(mesh, [&] {
+    expect_room(config, report.device, free_memory(report.device), mesh.size(), MicroBatches::any);
+  });
   report.memory_expected = plan_memory(config, report.device, mesh.size()).peak();
   report.tokens = config.train.global_batch_size * config.train.seq_len;
   report.ranks = mesh.size();

@@ -207,9 +207,12 @@ std::vector<std::vector<int64_t>> stream_shapes(const Options& options) {
   if (options.shapes.empty() && options.op == "cross_entropy")  // chunks as ops::cross_entropy cuts them
     return {{8192, 32768}, {5248, 50304}, {2048, 128256}};
   if (options.shapes.empty()) return {{32768, 1024}, {32768, 2048}};
+  std::string names = "tokens,width";
+  if (options.op == "cross_entropy") names = "rows,vocabulary";
+  if (options.op == "adamw" || options.op == "grad_norm") names = "rows,columns";
   std::vector<std::vector<int64_t>> shapes;
   for (const std::string& text : options.shapes) {
-    shapes.push_back(parse_shape(text, 2, "tokens,width"));
+    shapes.push_back(parse_shape(text, 2, names));
     expect_input(shapes.back()[0] * shapes.back()[1] < int64_t{1} << 33,
                  concat("--shape ", text, ": has 2^33 values or more"));
   }
@@ -371,8 +374,8 @@ void add_bench_command(CLI::App& app, int& exit_code) {
   ops->add_option(
          "--shape", options->shapes,
          "ssd: batch,tokens,heads; ssd_step: batch,heads; attention: batch,tokens,heads,key heads,width; "
-         "others: tokens,width (adamw, grad_norm: their "
-         "product counts; cross_entropy: rows,vocabulary); may be repeated; default: shapes of the 320M and "
+         "cross_entropy: rows,vocabulary; adamw, grad_norm: rows,columns "
+         "(their product counts); others: tokens,width; may be repeated; default: shapes of the 320M and "
          "1.3B models")
       ->allow_extra_args(false);
   ops->add_flag("--documents", options->documents,

@@ -53,6 +53,10 @@ void print_work(const RunConfig& config, const ComputeDevice& device, int64_t ra
                            {"model FLOPs of a step", number(step.flops, "%.4g")},
                            {"model FLOPs", number(step.flops * steps, "%.4g")}};
   if (step.seconds) {
+    rows.push_back({"predicted, one document a window", ""});
+    if (config.data.packing == Packing::isolated)
+      rows.back().back() = "isolated documents take less: they see fewer keys";
+    if (ranks > 1) rows.push_back({"predicted, communication", "as if it took no time"});
     rows.push_back({"time of a step", number(*step.seconds, "%.3g s")});
     rows.push_back({"tokens per second", number(tokens / *step.seconds, "%.4g")});
     rows.push_back(
@@ -60,7 +64,7 @@ void print_work(const RunConfig& config, const ComputeDevice& device, int64_t ra
                        "%.1f %%")});
     rows.push_back({"time of the run", format_duration(*step.seconds * steps)});
   } else {
-    rows.push_back({"time", "not predicted for this device"});
+    rows.push_back({"time", "not predicted: the known rates are of " + step.why_no_time});
   }
   if (ranks > 1)
     rows.push_back({"sent by each rank in a step", format_bytes(sent_bytes(config, device, ranks))});
@@ -89,10 +93,18 @@ void print_memory(const RunConfig& config, const ComputeDevice& device, uint64_t
                            {ranks > 1 ? "memory of each rank at the peak" : "memory at the peak", ""}};
   for (const MemoryPart& part : memory.parts) rows.push_back({part.name, format_bytes(part.bytes)});
   rows.push_back({"total", format_bytes(memory.peak())});
+  if (memory.beside > 0) rows.push_back({"validation, beside captured steps", format_bytes(memory.beside)});
   rows.push_back({"available", format_bytes(available)});
   print_table(rows);
+  const auto safely = static_cast<uint64_t>((1 - kMemoryMargin) * static_cast<double>(available));
   const auto advice = advice_to_fit(config, device, available, ranks);
-  std::cout << '\n' << (advice ? "does not fit: " + *advice : "fits") << '\n';
+  const auto safe_advice = advice_to_fit(config, device, safely, ranks);
+  std::string verdict = "fits";
+  if (safe_advice)
+    verdict = concat("may not fit: less than ", number(100 * kMemoryMargin, "%.0f"),
+                     " % would be free, which a plan may be wrong by; surely: ", *safe_advice);
+  if (advice) verdict = "does not fit: " + *advice;
+  std::cout << '\n' << verdict << '\n';
 }
 
 // The same run at every stage (docs/distributed.md).

@@ -1,4 +1,5 @@
-// Named ranges of host code that Nsight Systems shows above the kernels they queue.
+// Named ranges of host code that Nsight Systems shows above the kernels they queue; a replayed graph is
+// queued at once (docs/kernels.md).
 #pragma once
 
 #if __has_include(<nvtx3/nvToolsExt.h>)

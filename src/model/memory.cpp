@@ -131,13 +131,15 @@ int64_t backward_of_block(const ModelConfig& config, MixerKind mixer, const Acti
   return tokens * stream * shape.element + std::max(tokens * mlp * shape.element, mixed);
 }
 
-int64_t loss_bytes(const ModelConfig& config, const ActivationShape& shape) {
+int64_t logits_bytes(const ModelConfig& config, const ActivationShape& shape) {
   const int64_t tokens = shape.batch * shape.seq_len;
   // As ops::cross_entropy cuts its rows: on a GPU chunks of at most 512 MiB of bf16 logits, else a few MiB.
   constexpr int64_t kMost = int64_t{512} << 20, kSmall = int64_t{16} << 20;
-  const int64_t logits =
-      shape.kernels.cross_entropy ? std::min(kMost, up(tokens, 128) * config.vocab_size * 2) : kSmall;
-  return 2 * tokens * config.hidden_size * shape.element + logits;
+  return shape.kernels.cross_entropy ? std::min(kMost, up(tokens, 128) * config.vocab_size * 2) : kSmall;
+}
+
+int64_t loss_bytes(const ModelConfig& config, const ActivationShape& shape) {
+  return 2 * shape.batch * shape.seq_len * config.hidden_size * shape.element + logits_bytes(config, shape);
 }
 
 }  // namespace
@@ -160,6 +162,22 @@ std::vector<KeptTensor> kept_by_block(const ModelConfig& config, MixerKind mixer
     block.mlp();
   }
   return block.take();
+}
+
+int64_t forward_memory(const ModelConfig& config, const ActivationShape& shape) {
+  const int64_t stream = shape.batch * shape.seq_len * config.hidden_size * shape.element;
+  int64_t worst = logits_bytes(config, shape);
+  for (const MixerKind mixer : layer_mixers(config)) {
+    BlockTable mixing(config, shape), mlp(config, shape);
+    if (mixer == MixerKind::ssd)
+      mixing.ssd_mixer();
+    else
+      mixing.attention_mixer();
+    mlp.mlp();
+    const int64_t product = stream * config.intermediate_size / config.hidden_size;
+    worst = std::max({worst, sum(mixing.take()), sum(mlp.take()) + product});
+  }
+  return 4 * stream + worst;  // x, the branch, their sum and its norm
 }
 
 ActivationMemory activation_memory(const ModelConfig& config, const ActivationShape& shape,

@@ -46,6 +46,9 @@ struct ActivationMemory {
   }
 };
 
+// What a forward pass that keeps nothing needs at its worst moment: in a block, or for the loss.
+int64_t forward_memory(const ModelConfig& config, const ActivationShape& shape);
+
 ActivationMemory activation_memory(const ModelConfig& config, const ActivationShape& shape,
                                    Recompute recompute);
 

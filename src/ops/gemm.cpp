@@ -259,6 +259,11 @@ nlohmann::json gemm_record() {
   return record;
 }
 
+size_t gemms_used() {
+  const std::lock_guard lock(mutex());
+  return choices().used.size();
+}
+
 void use_gemm_record(const nlohmann::json& record) {
   if (record.empty()) return;
   const nlohmann::json here = to_json(kernels::gemm_machine());

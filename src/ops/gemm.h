@@ -42,6 +42,9 @@ kernels::GemmAlgorithm chosen_gemm(const kernels::GemmShape& shape);
 // The choices of this process so far, for checkpoints: machine, and algorithms by shape; empty without any.
 nlohmann::json gemm_record();
 
+// How many products with a choice have run; a record is current while this stays the same.
+size_t gemms_used();
+
 // From here on the choices of such a record hold, where machine and cuBLASLt are the same; says so where they
 // are not. An empty record does nothing.
 void use_gemm_record(const nlohmann::json& record);

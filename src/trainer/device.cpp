@@ -102,20 +102,33 @@ std::string driver_problem(const kernels::CudaVersions& versions) {
                 text(versions.runtime), ": install a newer driver");
 }
 
+std::string capability_problem(const std::string& name, int capability, int lowest) {
+  if (capability >= lowest) return "";
+  const auto text = [](int number) { return concat(number / 10, ".", number % 10); };
+  return concat(name, " has compute capability ", text(capability), ", this program needs ", text(lowest),
+                " at least (TRANSXSSM_CUDA_ARCHITECTURES of the build): use a newer GPU");
+}
+
 ComputeDevice choose_device(Device wanted, ComputeDtype compute, const std::string& option) {
+  const auto cpu = [] {
+    return ComputeDevice{at::kCPU, at::kFloat, "CPU, " + counted(at::get_num_threads(), "thread"), 0};
+  };
+  if (wanted == Device::cpu) return cpu();
   const bool has_gpu = at::detail::getCUDAHooks().deviceCount() > 0;
-  const std::string problem =
-      wanted == Device::cpu || has_gpu ? "" : driver_problem(kernels::cuda_versions());
+  const std::string problem = has_gpu
+                                  ? capability_problem(kernels::device_name(0), kernels::device_capability(0),
+                                                       kernels::lowest_capability())
+                                  : driver_problem(kernels::cuda_versions());
+  if (has_gpu && problem.empty())
+    return gpu_named(kernels::device_name(0), kernels::device_capability(0), compute);
   if (wanted == Device::cuda && !problem.empty()) throw InputError(concat(option, " is cuda, but ", problem));
-  if (!problem.empty()) log_warning(concat(problem, ", or the CPU does the work"));
-  if (wanted == Device::cuda && !has_gpu)
+  if (wanted == Device::cuda)
     throw InputError(concat(option,
                             " is cuda, but this machine has no usable NVIDIA GPU (or the program was built "
                             "without CUDA): set ",
                             option, " to auto or cpu"));
-  if (wanted == Device::cpu || !has_gpu)
-    return {at::kCPU, at::kFloat, "CPU, " + counted(at::get_num_threads(), "thread"), 0};
-  return gpu_named(kernels::device_name(0), kernels::device_capability(0), compute);
+  if (!problem.empty()) log_warning(concat(problem, ", or the CPU does the work"));
+  return cpu();
 }
 
 PlannedGpu planned_gpu(const std::string& name, ComputeDtype compute) {

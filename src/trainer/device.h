@@ -26,7 +26,11 @@ struct ComputeDevice {
 // Why a GPU can't be used although it has a driver, with both versions; empty without such a reason.
 std::string driver_problem(const kernels::CudaVersions& versions);
 
-// auto takes GPU 0 when there is one. Throws InputError when a GPU is asked for, by `option`, and absent.
+// Why the program has no code for a GPU of that compute capability; empty where it has.
+std::string capability_problem(const std::string& name, int capability, int lowest);
+
+// auto takes GPU 0 when there is one that can be used, and says why where it can't. Throws InputError when a
+// GPU is asked for, by `option`, and absent or of no use.
 ComputeDevice choose_device(Device wanted, ComputeDtype compute, const std::string& option = "train.device");
 
 // A GPU that need not be there, to plan for: one of planned_gpus().

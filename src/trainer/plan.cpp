@@ -38,13 +38,13 @@ uint64_t rounded_gradients(const RunConfig& config, const FlatBytes& flat) {
 
 std::string sequences(int64_t count) { return concat("train.micro_batch_size ", count); }
 
-// The largest number of sequences, at most the configured one, that divides the global batch and fits.
+// The largest number of sequences, at most the configured one, that may be chosen and fits.
 std::optional<int64_t> largest_micro_batch(RunConfig config, const ComputeDevice& device, uint64_t available,
-                                           int64_t ranks) {
+                                           int64_t ranks, MicroBatches choice) {
   for (int64_t count = config.train.micro_batch_size; count >= 1; --count) {
-    if (config.train.global_batch_size % (ranks * count) != 0) continue;
+    if (choice == MicroBatches::dividing && config.train.global_batch_size % (ranks * count) != 0) continue;
     config.train.micro_batch_size = count;
-    if (plan_memory(config, device, ranks).peak() <= available) return count;
+    if (plan_memory(config, device, ranks).needed() <= available) return count;
   }
   return std::nullopt;
 }
@@ -75,13 +75,14 @@ std::string MemoryPlan::text() const {
   std::string text;
   for (const MemoryPart& part : parts)
     text += concat(text.empty() ? "" : ", ", part.name, " ", format_bytes(part.bytes));
+  if (beside > 0) text += concat(", validation beside it ", format_bytes(beside));
   return text;
 }
 
 MemoryPlan plan_memory(const RunConfig& config, const ComputeDevice& device, int64_t ranks) {
   const FlatBytes flat = parameter_bytes(config, device, ranks);
-  const auto activations =
-      activation_memory(config.model, activation_shape(config, device), config.train.recompute);
+  const ActivationShape shape = activation_shape(config, device);
+  const auto activations = activation_memory(config.model, shape, config.train.recompute);
   const bool loss_is_worst = activations.loss > activations.backward;
   MemoryPlan plan;
   const auto add = [&](const char* name, auto bytes) {
@@ -98,13 +99,16 @@ MemoryPlan plan_memory(const RunConfig& config, const ComputeDevice& device, int
   add(loss_is_worst ? "loss" : "backward pass of a block",
       loss_is_worst ? activations.loss : activations.backward);
   add("libraries", device.device.is_cuda() ? kGpuLibraries : kCpuLibraries);
+  const bool validates = !config.data.validation.empty() || !config.data.tasks.empty();
+  if (validates && device.device.is_cuda() && config.kernels.cuda_graphs)
+    plan.beside = static_cast<uint64_t>(forward_memory(config.model, shape));
   return plan;
 }
 
 std::optional<std::string> advice_to_fit(const RunConfig& config, const ComputeDevice& device,
-                                         uint64_t available, int64_t ranks) {
-  if (plan_memory(config, device, ranks).peak() <= available) return std::nullopt;
-  const auto as_it_is = largest_micro_batch(config, device, available, ranks);
+                                         uint64_t available, int64_t ranks, MicroBatches choice) {
+  if (plan_memory(config, device, ranks).needed() <= available) return std::nullopt;
+  const auto as_it_is = largest_micro_batch(config, device, available, ranks, choice);
   std::string advice;
   if (as_it_is) advice = "the largest that fits is " + sequences(*as_it_is);
   int64_t most = as_it_is.value_or(0);
@@ -112,7 +116,7 @@ std::optional<std::string> advice_to_fit(const RunConfig& config, const ComputeD
     if (recompute <= config.train.recompute) continue;
     RunConfig again = config;
     again.train.recompute = recompute;
-    const int64_t count = largest_micro_batch(again, device, available, ranks).value_or(0);
+    const int64_t count = largest_micro_batch(again, device, available, ranks, choice).value_or(0);
     if (count <= most) continue;
     most = count;
     advice +=
@@ -123,44 +127,71 @@ std::optional<std::string> advice_to_fit(const RunConfig& config, const ComputeD
          "model.num_layers, model.intermediate_size)";
 }
 
-void expect_room(const RunConfig& config, const ComputeDevice& device, uint64_t available, int64_t ranks) {
-  const uint64_t parameters = parameter_bytes(config, device, ranks).total();
-  expect_input(
-      parameters <= available,
-      concat("out of memory: parameters, gradients and optimizer moments of this model take ",
-             format_bytes(parameters), ", and ", format_bytes(available), " are free on ", device.name,
-             ". Choose a smaller model (model.hidden_size, model.num_layers, "
-             "model.intermediate_size), another device, or end what else uses its memory"));
-  const auto advice = advice_to_fit(config, device, available, ranks);
+void expect_room(const RunConfig& config, const ComputeDevice& device, uint64_t available, int64_t ranks,
+                 MicroBatches choice) {
+  const FlatBytes flat = parameter_bytes(config, device, ranks);
+  expect_input(flat.total() <= available,
+               concat("out of memory: parameters, gradients and optimizer moments of this model take ",
+                      format_bytes(flat.total()), " (weights ", format_bytes(flat.weights), ", gradients ",
+                      format_bytes(flat.gradients), ", Adam's moments ", format_bytes(flat.moments),
+                      "), and ", format_bytes(available), " are free on ", device.name,
+                      ". Choose a smaller model (model.hidden_size, model.num_layers, "
+                      "model.intermediate_size), another device, or end what else uses its memory"));
+  const auto advice = advice_to_fit(config, device, available, ranks, choice);
   if (!advice) return;
   const MemoryPlan plan = plan_memory(config, device, ranks);
   throw InputError(concat("out of memory: with ", sequences(config.train.micro_batch_size), " a step needs ",
-                          format_bytes(plan.peak()), " (", plan.text(), "), and ", format_bytes(available),
+                          format_bytes(plan.needed()), " (", plan.text(), "), and ", format_bytes(available),
                           " are free on ", device.name, "; ", *advice));
 }
+
+namespace {
+
+// The first of what rates are known for that is not so; empty where all is.
+std::string why_no_time(const RunConfig& config, const ComputeDevice& device) {
+  constexpr int64_t kWidth = 1024, kTokens = 16384;  // least that was measured
+  const ModelConfig& m = config.model;
+  const OperatorKernels kernels = activation_shape(config, device).kernels;
+  const auto mixers = layer_mixers(m);
+  const auto has = [&](MixerKind kind) { return std::count(mixers.begin(), mixers.end(), kind) > 0; };
+  if (device.name.find("H100 80GB HBM3") == std::string::npos) return "an H100 SXM (--on h100)";
+  if (device.dtype != at::kBFloat16) return "precision.compute: bf16";
+  if (has(MixerKind::ssd) && !kernels.ssd) return "the scan's kernels (kernels.ssd)";
+  if (has(MixerKind::attention) && !kernels.attention) return "cuDNN attention (kernels.attention)";
+  if (!config.kernels.cuda_graphs) return "captured graphs (kernels.cuda_graphs)";
+  if (has(MixerKind::ssd) && (m.ssd.conv_width > 0 || m.ssd.gate || m.ssd.bc_norm))
+    return "SSD layers without convolution, gate and norms of B and C";
+  if (has(MixerKind::attention) && m.attention.head_dim != 128) return "attention heads 128 wide";
+  if (m.hidden_size < kWidth || config.train.micro_batch_size * config.train.seq_len < kTokens)
+    return concat("models at least ", kWidth, " wide and micro-batches of at least ", kTokens, " tokens");
+  return "";
+}
+
+}  // namespace
 
 StepPlan plan_step(const RunConfig& config, const ComputeDevice& device, int64_t ranks) {
   const double tokens = static_cast<double>(config.train.global_batch_size * config.train.seq_len);
   const double keys = static_cast<double>(config.train.seq_len) / 2;
   StepPlan plan;
   plan.flops = tokens * train_flops_per_token(config.model, keys);
-  if (device.peak_flops <= 0 || device.memory_bandwidth <= 0) return plan;
-  // Shares of peak arithmetic and of memory bandwidth that the parts reach at the shapes of the shipped
-  // configurations (docs/benchmarks.md).
-  constexpr double kProducts = 0.70, kAttention = 0.40, kBandwidth = 0.85;
+  plan.why_no_time = why_no_time(config, device);
+  if (!plan.why_no_time.empty()) return plan;
+  // Shares of peak arithmetic and of memory bandwidth that the parts reach in a step at the shapes of the
+  // shipped configurations, and what is left idle (docs/benchmarks.md).
+  constexpr double kProducts = 0.70, kAttention = 0.33, kBandwidth = 0.85, kIdle = 0.01;
   const ModelConfig& m = config.model;
   const double d = static_cast<double>(m.hidden_size), f = static_cast<double>(m.intermediate_size);
   const double inner = static_cast<double>(m.ssd.num_heads * m.ssd.head_dim);
   const double width = static_cast<double>(m.attention.num_heads * m.attention.head_dim);
   const double products = 6.0 * static_cast<double>(count_parameters(m).matmul);
-  double attention = 0, values = 4 * static_cast<double>(m.vocab_size);  // values moved, a token
+  double attention = 0, values = 2 * static_cast<double>(m.vocab_size);  // values moved, a token
   for (const MixerKind mixer : layer_mixers(m)) {
     values += 16 * d + 9 * f;  // two norms with residual and SwiGLU, forward and backward
     if (config.train.recompute == Recompute::selective) values += 2 * d;
     if (mixer == MixerKind::attention)
       attention += 12 * width * keys;
     else
-      values += 2 * 13 * inner;  // the scan reaches about half of the bandwidth
+      values += 2 * 15 * inner;  // 13 are moved: the scan reaches about half of the bandwidth
   }
   const double passes = config.train.recompute == Recompute::full ? 4.0 / 3 : 1;
   const double per_token =
@@ -170,7 +201,8 @@ StepPlan plan_step(const RunConfig& config, const ComputeDevice& device, int64_t
   const double update =
       kUpdateBytes * static_cast<double>(count_parameters(m).total) / (kBandwidth * device.memory_bandwidth);
   const auto n = static_cast<double>(ranks);
-  plan.seconds = tokens / n * per_token + (config.parallel.zero_stage >= 1 ? update / n : update);
+  plan.seconds =
+      (tokens / n * per_token + (config.parallel.zero_stage >= 1 ? update / n : update)) / (1 - kIdle);
   return plan;
 }
 

@@ -185,7 +185,7 @@ void Trainer::read_reports(size_t leave_queued) {
     patience_.reset();
     last_loss_ = report.loss;
     stop_voted_ = stop_voted_ || report.votes > 0;
-    if (!gemms_written_) write_gemms();
+    write_gemms();
     if (report.skipped_in_row > config_.train.max_skipped_in_row)
       throw std::runtime_error(
           concat("step ", queued.step, ": loss ", report.loss, ", gradient norm ", report.grad_norm, "; ",
@@ -270,6 +270,7 @@ void Trainer::validate() {
   if (!results) return;
   const auto tasks = answer_tasks();
   if (!tasks) return;
+  write_gemms();
   validated_step_ = step_;
   if (!folder_) return;
   for (const ValidationResult& result : *results) {
@@ -299,9 +300,9 @@ std::optional<std::vector<TaskMetrics>> Trainer::answer_tasks() {
 }
 
 void Trainer::write_gemms() {
-  const auto record = ops::gemm_record();
-  if (folder_ && !record.empty()) folder_->write_gemms(record);
-  gemms_written_ = true;
+  if (!folder_ || ops::gemms_used() == gemms_written_) return;
+  gemms_written_ = ops::gemms_used();
+  folder_->write_gemms(ops::gemm_record());
 }
 
 void Trainer::tell_step() {

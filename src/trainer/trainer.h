@@ -117,7 +117,7 @@ class Trainer {
   double last_loss_ = 0;
   Clock::time_point launched_ = Clock::now();
   Clock::time_point told_ = launched_;
-  bool gemms_written_ = false;
+  size_t gemms_written_ = 0;  // products in gemm.json
   bool stop_voted_ = false;
   std::optional<Patience> patience_;  // until the first step of this launch is done
   Communicated counted_;              // what the rows so far are about, or what is in none

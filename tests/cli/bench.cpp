@@ -45,6 +45,8 @@ TEST_CASE("bench: bad arguments are refused before anything is measured") {
   require_refused("ops --op attention --skip", "--groups, --skip and --no-rope have no effect on attention");
   require_refused("ops --op ssd --groups 3", "--groups 3: does not divide 8 heads");
   require_refused("ops --op swiglu --shape 8", "--shape 8: expected tokens,width");
+  require_refused("ops --op cross_entropy --shape 1,-1", "--shape 1,-1: expected rows,vocabulary, positive");
+  require_refused("ops --op grad_norm --shape 1,-1", "--shape 1,-1: expected rows,columns, positive");
   require_refused("ops --op adamw --documents", "--documents has no effect on adamw");
   require_refused("ops --op ssd --repeats 0", "--repeats");
   require_refused("ops --op ssd --repeats many", "--repeats");

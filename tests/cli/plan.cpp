@@ -26,8 +26,9 @@ TEST_CASE("plan: says what a run has, does and needs, and that it fits") {
   const std::string out = plan("transxssm-320m.yaml", "--on h100").out;
   for (const std::string part :
        {"hidden_size: 1024", "NVIDIA H100", "369460672", "335906240", "tokens of a step", "2097152",
-        "model FLOPs", "time of a step", "checkpoint", "4.13 GiB", "kept by each of 28 SSD layers",
-        "kept by each of 4 attention layers", "Adam's moments", "\nfits\n"}) {
+        "model FLOPs", "predicted, one document a window", "isolated documents take less", "time of a step",
+        "checkpoint", "4.13 GiB", "kept by each of 28 SSD layers", "kept by each of 4 attention layers",
+        "Adam's moments", "\nfits\n"}) {
     INFO(part);
     REQUIRE(contains(out, part));
   }
@@ -36,7 +37,7 @@ TEST_CASE("plan: says what a run has, does and needs, and that it fits") {
 TEST_CASE("plan: says what to try when a run does not fit") {
   const std::string out = plan("transxssm-1.3b.yaml", "--on h100 --set train.micro_batch_size=64").out;
   INFO(out);
-  REQUIRE(contains(out, "does not fit: the largest that fits is train.micro_batch_size 8; "));
+  REQUIRE(contains(out, "does not fit: the largest that fits is train.micro_batch_size 4; "));
   REQUIRE(contains(out, "with train.recompute: full"));
 }
 
@@ -78,6 +79,32 @@ TEST_CASE("plan: a number of GPUs that does not divide the global batch is refus
 TEST_CASE("plan: for the CPU time is not predicted") {
   const std::string out = plan("quickstart.yaml", "--set train.device=cpu").out;
   REQUIRE(contains(out, "device: CPU, 1 thread"));
-  REQUIRE(contains(out, "not predicted for this device"));
+  REQUIRE(contains(out, "not predicted: the known rates are of an H100 SXM (--on h100)"));
   REQUIRE(contains(out, "\nfits\n"));
+}
+
+TEST_CASE("plan: what its rates are not known for gets no time") {
+  const auto says = [](const std::string& config, const std::string& more, const std::string& rates) {
+    const std::string out = plan(config, more).out;
+    INFO(out);
+    REQUIRE(contains(out, "not predicted: the known rates are of " + rates));
+    REQUIRE_FALSE(contains(out, "tokens per second"));
+  };
+  const std::string f = "transxssm-320m.yaml";
+  for (const std::string gpu : {"a100", "h200"}) says(f, "--on " + gpu, "an H100 SXM");
+  says(f, "--on h100 --set precision.compute=fp32", "precision.compute: bf16");
+  says(f, "--on h100 --set kernels.ssd=reference", "the scan's kernels");
+  says(f, "--on h100 --set kernels.attention=reference", "cuDNN attention");
+  says(f, "--on h100 --set kernels.cuda_graphs=false", "captured graphs");
+  says(f, "--on h100 --set train.micro_batch_size=1", "models at least 1024 wide and micro-batches of");
+  says("mamba2-320m.yaml", "--on h100", "SSD layers without convolution");
+}
+
+TEST_CASE("plan: a run that leaves less than a plan may be wrong by is not said to fit") {
+  const std::string tight = "--on h100 --set data.validation=[] --set train.micro_batch_size=8";
+  const std::string out = plan("transxssm-1.3b.yaml", tight).out;
+  INFO(out);
+  REQUIRE(contains(out,
+                   "may not fit: less than 3 % would be free, which a plan may be wrong by; surely: the "
+                   "largest that fits is train.micro_batch_size 4"));
 }
