@@ -1,5 +1,6 @@
 #include "bench/train_step.h"
 
+#include <algorithm>
 #include <array>
 #include <fstream>
 #include <sstream>
@@ -116,10 +117,15 @@ StepReport time_train_step(const RunConfig& given, int repeats, Mesh& mesh) {
   const at::Device device = report.device.device;
   config.data.validation.clear();  // no part of a step, and none of the memory that one needs
   config.data.tasks.clear();
-  agreed(mesh, [&] {
-    expect_room(config, report.device, free_memory(report.device), mesh.size(), MicroBatches::any);
-  });
-  report.memory_expected = plan_memory(config, report.device, mesh.size()).peak();
+  for (const auto& [packing, name] : enum_names(Packing{})) {  // batches of both kinds run
+    RunConfig packed = config;
+    packed.data.packing = packing;
+    agreed(mesh, [&] {
+      expect_room(packed, report.device, free_memory(report.device), mesh.size(), MicroBatches::any);
+    });
+    const uint64_t peak = plan_memory(packed, report.device, mesh.size()).peak();
+    report.memory_expected = std::max(report.memory_expected, peak);
+  }
   report.tokens = config.train.global_batch_size * config.train.seq_len;
   report.ranks = mesh.size();
   mesh.connect(device);
