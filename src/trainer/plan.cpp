@@ -123,6 +123,9 @@ std::optional<std::string> advice_to_fit(const RunConfig& config, const ComputeD
         concat(advice.empty() ? "what fits is " : "; ", sequences(count), " with train.recompute: ", name);
   }
   if (!advice.empty()) return advice;
+  if (parameter_bytes(config, device, ranks).total() > available)
+    return "parameters, gradients and optimizer moments alone do not fit: choose a smaller model "
+           "(model.hidden_size, model.num_layers, model.intermediate_size)";
   return "not even one sequence fits: shorten train.seq_len or choose a smaller model (model.hidden_size, "
          "model.num_layers, model.intermediate_size)";
 }

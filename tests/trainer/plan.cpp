@@ -66,6 +66,9 @@ TEST_CASE("plan: a batch that cannot fit is refused with bytes by part") {
   refused(uint64_t{25} << 30, "not even one sequence fits: shorten train.seq_len");
   refused(uint64_t{8} << 30, "parameters, gradients and optimizer moments of this model take");
   refused(uint64_t{8} << 30, "GiB (weights 7.88 GiB, gradients 5.25 GiB, Adam's moments 10.51 GiB)");
+  REQUIRE(
+      advice_to_fit(large(), kH100.device, uint64_t{8} << 30).value_or("").find("parameters, gradients") ==
+      0);
   RunConfig fitting = large();
   fitting.train.micro_batch_size = 2;
   expect_room(fitting, kH100.device, kH100.memory);
