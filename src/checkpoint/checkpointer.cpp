@@ -22,7 +22,6 @@ namespace {
 
 constexpr const char* kUnfinished = ".tmp-";  // never looked at by a reader
 constexpr const char* kReplaced = ".old-";  // moved aside while a checkpoint of the same step takes its place
-constexpr const char* kLatest = "latest";
 
 bool starts_with(const std::string& text, const std::string& prefix) { return text.rfind(prefix, 0) == 0; }
 

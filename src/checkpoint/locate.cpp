@@ -14,6 +14,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kStepPrefix = "step_";
+constexpr const char* kValid =
+    "valid are a run folder, its checkpoints folder, a step folder, or RUN/latest for the newest checkpoint";
 
 // The step in a folder's name; nothing for other names, temporary ones included.
 std::optional<int64_t> step_of(const std::string& name) {
@@ -36,6 +38,16 @@ CheckpointEntry entry_of(const fs::path& folder, int64_t step) {
   }
   if (!entry.problem.empty()) entry.manifest.reset();
   return entry;
+}
+
+// What a user means by `path`: RUN/latest is the run's newest checkpoint, also where the link, which lies
+// beside the step folders, does not exist or leads nowhere. Absolute, so that a step folder's parents are its
+// run.
+fs::path meant_by(const fs::path& path) {
+  const fs::path given = (fs::current_path() / path / "").lexically_normal().parent_path();
+  const bool is_newest =
+      given.filename() == kLatest && !fs::exists(given) && fs::is_directory(given.parent_path());
+  return fs::weakly_canonical(is_newest ? given.parent_path() : given);
 }
 
 // `path`, or what the link `latest` points to, when that is a step folder.
@@ -119,19 +131,20 @@ LatestCheckpoint find_latest_valid(const fs::path& run_or_checkpoints, const Dam
 }
 
 fs::path resolve_checkpoint(const fs::path& path) {
-  expect_input(fs::exists(path), concat("no checkpoint at ", path.string(), ": it does not exist"));
-  expect_input(fs::is_directory(path), concat("no checkpoint at ", path.string(),
-                                              ": it is a file; valid are a run "
-                                              "folder, its checkpoints folder, a step folder or `latest`"));
-  if (const auto folder = step_folder_at(path)) return *folder;
-  const LatestCheckpoint latest = find_latest_valid(path);
+  const fs::path meant = meant_by(path);
+  expect_input(fs::exists(meant),
+               concat("no checkpoint at ", path.string(), ": it does not exist; ", kValid));
+  expect_input(fs::is_directory(meant),
+               concat("no checkpoint at ", path.string(), ": it is a file; ", kValid));
+  if (const auto folder = step_folder_at(meant)) return *folder;
+  const LatestCheckpoint latest = find_latest_valid(meant);
   for (const auto& skipped : latest.skipped)
     log_warning(concat("checkpoint ", skipped.folder.string(), " is skipped: ", skipped.problem));
   expect_input(
       latest.folder.has_value(),
       concat("no valid checkpoint in ", path.string(), " (",
-             latest.skipped.empty() ? "there is none" : concat(latest.skipped.size(), " are damaged"),
-             "); valid are a run folder, its checkpoints folder, a step folder or `latest`"));
+             latest.skipped.empty() ? "there is none" : concat(latest.skipped.size(), " are damaged"), "); ",
+             kValid));
   return *latest.folder;
 }
 

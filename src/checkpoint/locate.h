@@ -13,6 +13,8 @@
 
 namespace transxssm {
 
+inline constexpr const char* kLatest = "latest";  // the link beside the step folders
+
 std::string step_folder_name(int64_t step);
 
 // A step folder with what its manifest says, or why that can't be read.
@@ -49,8 +51,8 @@ LatestCheckpoint find_latest_valid(const std::filesystem::path& run_or_checkpoin
                                    const DamageOf& damage = damage_of);
 
 // The step folder that a user means by `path`: a step folder, the link `latest`, or the newest valid one of a
-// run folder or checkpoints folder (each skipped one is logged with the reason). Throws InputError when there
-// is none.
+// run folder or checkpoints folder (each skipped one is logged with the reason), which RUN/latest also names.
+// Absolute. Throws InputError when there is none.
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& path);
 
 }  // namespace transxssm

@@ -21,6 +21,8 @@
 #include "core/check.h"
 #include "core/counted.h"
 #include "core/logging.h"
+#include "data/text_reader.h"
+#include "data/token_file.h"
 #include "eval/question.h"
 #include "eval/scoring.h"
 #include "parallel/mesh.h"
@@ -78,19 +80,35 @@ class Progress {
   bool shown_;
 };
 
+struct QuestionFile {
+  std::string path;
+  const char* task;
+  std::vector<Question> questions;
+};
+
+// All of them, and whether the other files are there: loading a large model takes minutes.
+std::vector<QuestionFile> read_files(const Options& options) {
+  std::vector<QuestionFile> files;
+  for (size_t i = 0; i < kTasks.size(); ++i)
+    for (const std::string& path : options.tasks[i])
+      files.push_back({path, kTasks[i].first, read_questions(path, kTasks[i].second, options.limit)});
+  for (const std::string& path : options.texts) find_text_sources({path}, TextFormat::automatic);
+  for (const std::string& path : options.tokens) find_token_files(path);
+  expect_input(
+      !files.empty() || !options.texts.empty() || !options.tokens.empty(),
+      "nothing to evaluate: name files with --text, --tokens, --requests, --hellaswag, --arc, --piqa "
+      "or --lambada");
+  return files;
+}
+
 struct Session {
   InferenceModel loaded;
   std::unique_ptr<Tokenizer> tokenizer;  // none where only token files are read and there is none
   int64_t max_length = 0, batch_tokens = 0;
 };
 
-Session open_session(const Options& options) {
-  bool needs_text = !options.texts.empty() || !options.tokenizer.empty();
-  for (const auto& files : options.tasks) needs_text = needs_text || !files.empty();
-  expect_input(
-      needs_text || !options.tokens.empty(),
-      "nothing to evaluate: name files with --text, --tokens, --requests, --hellaswag, --arc, --piqa "
-      "or --lambada");
+Session open_session(const Options& options, bool has_questions) {
+  const bool needs_text = has_questions || !options.texts.empty() || !options.tokenizer.empty();
   Session session;
   try {
     session.tokenizer = std::make_unique<Tokenizer>(find_tokenizer(options.checkpoint, options.tokenizer));
@@ -117,12 +135,11 @@ Session open_session(const Options& options) {
 ordered_json number(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(); }
 ordered_json number(const std::optional<double>& value) { return value ? number(*value) : ordered_json(); }
 
-ordered_json answer_questions(const Session& session, const std::string& file, const char* task,
-                              QuestionFormat format, int64_t limit) {
-  const TaskSet set = make_task_set(fs::path(file).stem().string(), read_questions(file, format, limit),
+ordered_json answer_questions(const Session& session, QuestionFile& file) {
+  const TaskSet set = make_task_set(fs::path(file.path).stem().string(), std::move(file.questions),
                                     *session.tokenizer, session.max_length);
   size_t scored = 0;
-  const Progress progress(file, "texts", set.texts.size());
+  const Progress progress(file.path, "texts", set.texts.size());
   const auto result =
       evaluate_task(*session.loaded.model, set, session.batch_tokens, Mesh::single(), [&](size_t count) {
         progress.show(scored += count);
@@ -133,8 +150,8 @@ ordered_json answer_questions(const Session& session, const std::string& file, c
   size_t tokens = 0;
   for (const ScoredText& text : set.texts) tokens += text.tokens.size() - 1;
   ordered_json out{{"name", set.name},
-                   {"kind", task},
-                   {"file", file},
+                   {"kind", file.task},
+                   {"file", file.path},
                    {"questions", set.questions.size()},
                    {"tokens", tokens}};
   for (const Metric& metric : result->metrics) {
@@ -170,11 +187,10 @@ ordered_json perplexity_json(const std::string& path, const char* kind, const Pe
   return out;
 }
 
-std::vector<ordered_json> evaluate_all(const Session& session, const Options& options) {
+std::vector<ordered_json> evaluate_all(const Session& session, std::vector<QuestionFile> files,
+                                       const Options& options) {
   std::vector<ordered_json> results;
-  for (size_t i = 0; i < kTasks.size(); ++i)
-    for (const std::string& file : options.tasks[i])
-      results.push_back(answer_questions(session, file, kTasks[i].first, kTasks[i].second, options.limit));
+  for (QuestionFile& file : files) results.push_back(answer_questions(session, file));
   PerplexityOptions measure{
       session.max_length, session.batch_tokens, options.limit,
       session.tokenizer ? session.tokenizer->vocab_size() : session.loaded.config.model.vocab_size};
@@ -225,9 +241,10 @@ void print_results(const std::vector<ordered_json>& results) {
 }
 
 void evaluate(const Options& options) {
-  const Session session = open_session(options);
+  std::vector<QuestionFile> files = read_files(options);
+  const Session session = open_session(options, !files.empty());
   const auto started = std::chrono::steady_clock::now();
-  const auto results = evaluate_all(session, options);
+  const auto results = evaluate_all(session, std::move(files), options);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   if (!options.json) {
     print_results(results);

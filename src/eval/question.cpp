@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
+#include "core/counted.h"
 #include "data/text_reader.h"
 #include "data/utf8.h"
 #include "eval/python_text.h"
@@ -54,9 +55,10 @@ class Line {
     const std::string digits = value.is_string() ? value.get<std::string>() : value.dump();
     const bool whole =
         !digits.empty() && digits.size() < 10 && digits.find_first_not_of("0123456789") == std::string::npos;
-    expect_input(whole && std::stoull(digits) < choices,
-                 concat(where_, ": label ", shown(value), " is out of range; there are ", choices,
-                        " continuations, from 0 to ", choices - 1));
+    expect_input(
+        whole && std::stoull(digits) < choices,
+        concat(where_, ": label ", shown(value), " is out of range; of ", counted(choices, "continuation"),
+               " it is ", choices == 1 ? "" : "0 to ", choices - 1));
     return std::stoll(digits);
   }
 

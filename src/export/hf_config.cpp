@@ -2,6 +2,9 @@
 
 #include <array>
 #include <cmath>
+#include <cstdint>
+#include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -160,6 +163,12 @@ void add_rope(const ModelConfig& config, ExportFamily family, json& out) {
   out["rope_scaling"] = std::move(scaling);
 }
 
+// The library would turn 2^64 - 1 into -1.
+bool is_int64(const json& value) {
+  constexpr uint64_t kLargest = std::numeric_limits<int64_t>::max();
+  return value.is_number_integer() && !(value.is_number_unsigned() && value.get<uint64_t>() > kLargest);
+}
+
 // Reads fields of a config.json; each mistake names file and field.
 class FieldReader {
  public:
@@ -178,7 +187,7 @@ class FieldReader {
     } else {
       const bool fits = std::is_same_v<T, bool>       ? found.is_boolean()
                         : std::is_floating_point_v<T> ? found.is_number()
-                                                      : found.is_number_integer();
+                                                      : is_int64(found);
       if (!fits) wrong(key, found);
       value = found.get<T>();
     }
@@ -186,6 +195,15 @@ class FieldReader {
   const json& at(const char* key) const {
     expect_input(tree_.contains(key), concat(file_, ": has no field ", key));
     return tree_.at(key);
+  }
+  // A token that there may be none of.
+  std::optional<int64_t> id(const char* key, int64_t vocab_size) const {
+    const auto found = tree_.find(key);
+    if (found == tree_.end() || found->is_null()) return std::nullopt;
+    const bool fits = is_int64(*found) && *found >= 0 && *found < vocab_size;
+    expect_input(fits, concat(file_, ": ", key, " is ", found->dump(), "; valid are null and 0 to ",
+                              vocab_size - 1, ", the ids below vocab_size"));
+    return found->get<int64_t>();
   }
   [[noreturn]] void wrong(const char* key, const json& value) const {
     throw InputError(concat(file_, ": ", key, " is ", value.dump(), ", which no model of this program has"));
@@ -252,12 +270,6 @@ void apply_family(ExportFamily family, ModelConfig& config) {
   config.intermediate_size = 0;
   config.ssd.rope = config.ssd.bc_norm = false;
   config.ssd.gate = config.ssd.d_skip = true;
-}
-
-std::optional<int64_t> read_id(const json& config, const char* key) {
-  const auto found = config.find(key);
-  if (found == config.end() || !found->is_number_integer()) return std::nullopt;
-  return found->get<int64_t>();
 }
 
 void add_ids(const ExportDetails& details, json& out) {
@@ -333,9 +345,9 @@ ExportedConfig read_hf_config(const json& config, const std::string& file) {
       type_known = true;
     }
   if (!type_known) read.wrong("dtype", dtype);
-  out.details.bos_id = read_id(config, "bos_token_id");
-  out.details.eos_id = read_id(config, "eos_token_id");
-  out.details.pad_id = read_id(config, "pad_token_id");
+  out.details.bos_id = read.id("bos_token_id", out.model.vocab_size);
+  out.details.eos_id = read.id("eos_token_id", out.model.vocab_size);
+  out.details.pad_id = read.id("pad_token_id", out.model.vocab_size);
   return out;
 }
 

@@ -82,17 +82,32 @@ TEST_CASE("locate: a run, its checkpoints folder, a step and `latest` all lead t
   saver.save(10, small_state(10), {});
   saver.save(20, small_state(20), {});
   const fs::path canonical = fs::canonical(run.path()) / "checkpoints";
-  REQUIRE(resolve_checkpoint(run.path()) == run / "checkpoints/step_00000020");
-  REQUIRE(resolve_checkpoint(run / "checkpoints") == run / "checkpoints/step_00000020");
+  REQUIRE(resolve_checkpoint(run.path()) == canonical / "step_00000020");
+  REQUIRE(resolve_checkpoint(run / "checkpoints") == canonical / "step_00000020");
+  REQUIRE(resolve_checkpoint(run / "checkpoints/.") == canonical / "step_00000020");
+  REQUIRE(resolve_checkpoint(run / "latest") == canonical / "step_00000020");
+  REQUIRE(resolve_checkpoint(run / "latest/") == canonical / "step_00000020");
   REQUIRE(resolve_checkpoint(run / "checkpoints/latest") == canonical / "step_00000020");
   REQUIRE(resolve_checkpoint(run / "checkpoints/step_00000010") == canonical / "step_00000010");
   REQUIRE(resolve_checkpoint(run / "checkpoints/step_00000010/") == canonical / "step_00000010");
+  const int code = in_child([&] {  // of paths without a parent
+    fs::current_path(run / "checkpoints");
+    const bool found = resolve_checkpoint(".") == canonical / "step_00000020" &&
+                       resolve_checkpoint("latest") == canonical / "step_00000020";
+    fs::current_path(run.path());
+    return found && resolve_checkpoint("latest") == canonical / "step_00000020" ? 7 : 1;
+  });
+  REQUIRE(code == 7);
+  fs::remove_all(run / "checkpoints/step_00000020");  // the link leads nowhere
+  REQUIRE(resolve_checkpoint(run / "checkpoints/latest") == canonical / "step_00000010");
+  fs::remove(run / "checkpoints/latest");
+  REQUIRE(resolve_checkpoint(run / "checkpoints/latest") == canonical / "step_00000010");
 }
 
 TEST_CASE("locate: no checkpoint, only damaged ones, files and missing paths are bad input") {
   const TempFolder run;
   write_file_atomically(run / "file", "x");
-  for (const std::string name : {"missing", "file", "."}) {
+  for (const std::string name : {"missing", "missing/latest", "file", ".", "latest"}) {
     INFO(name);
     REQUIRE_FALSE(input_error_of([&] { resolve_checkpoint(run / name); }).empty());
   }

@@ -140,6 +140,22 @@ TEST_CASE("export: damaged exported folders") {
        again,
        {"hf/config.json describes no valid model", "model.hidden_size"},
        exported("\"hidden_size\": 32", "\"hidden_size\": 0")},
+      {"an id that is none",
+       again,
+       {"hf/config.json: eos_token_id is 18446744073709551615; valid are null and 0 to 60"},
+       exported("\"eos_token_id\": ", "\"eos_token_id\": 18446744073709551615, \"was\": ")},
+      {"an id without embedding",
+       again,
+       {"hf/config.json: pad_token_id is 61; valid are null and 0 to 60"},
+       exported("\"pad_token_id\": null", "\"pad_token_id\": 61")},
+      {"an id in words",
+       again,
+       {"hf/config.json: bos_token_id is \"<s>\"; valid are null and 0 to 60"},
+       exported("\"bos_token_id\": null", "\"bos_token_id\": \"<s>\"")},
+      {"a size that is none",
+       again,
+       {"hf/config.json: num_hidden_layers is 18446744073709551615"},
+       exported("\"num_hidden_layers\": ", "\"num_hidden_layers\": 18446744073709551615, \"was\": ")},
       {"another architecture",
        again,
        {"model_type"},
@@ -151,7 +167,7 @@ TEST_CASE("export: a run without a tokenizer, its step, its export") {
   const TinyRun run;
   train_without_tokenizer(run);
   for (const std::string from :
-       {"run", "run/checkpoints", "run/checkpoints/latest", "run/checkpoints/step_00000002"}) {
+       {"run", "run/checkpoints", "run/latest", "run/checkpoints/latest", "run/checkpoints/step_00000002"}) {
     CAPTURE(from);
     const std::string to = concat("made/from-", from.size());
     const Ended ended =

@@ -111,8 +111,9 @@ TEST_CASE("questions: bad lines are named") {
   refused(good + "\n{\"context\": \n", "f.jsonl:2: is not JSON");
   refused("[1]\n", "f.jsonl:1: is not a JSON object");
   refused(good + "\n\n" + R"({"context": "c", "continuations": [" a", " b"], "label": 2})",
-          "f.jsonl:3: label 2 is out of range; there are 2 continuations, from 0 to 1");
-  refused(R"({"context": "c", "continuations": [" a"], "label": -1})", "label -1 is out of range");
+          "f.jsonl:3: label 2 is out of range; of 2 continuations it is 0 to 1");
+  refused(R"({"context": "c", "continuations": [" a"], "label": -1})",
+          "label -1 is out of range; of 1 continuation it is 0");
   refused(R"({"context": "c", "continuations": [], "label": 0})", "\"continuations\" is []");
   refused(R"({"context": "c", "continuations": [" a", ""], "label": 0})", "a continuation is empty");
   refused(R"({"context": "c", "continuations": [" a", 3], "label": 0})", "not a string");
