@@ -18,9 +18,18 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
+# Both sides add in fp32, on a CPU in nearly the same order. A GPU's sums run in others, which single logits show: of a
+# model of 369 M parameters one differed by 1.2e-3 on an H100 (3e-5 on a CPU), all of them on average by 1.9e-5. A wrong
+# sign, a missing reset and permuted heads move a tiny model's logits by more than this (tests/export).
+LARGEST_ON_A_GPU = 50
+
+
 class Check:
-    def __init__(self, tolerance):
+    """Logits may differ by `tolerance` on average, and at most by `largest`."""
+
+    def __init__(self, tolerance, largest):
         self.tolerance = tolerance
+        self.largest = largest
         self.failed = 0
 
     def that(self, holds, name, found):
@@ -30,12 +39,12 @@ class Check:
     def logits(self, name, got, wanted):
         difference = (got.float().cpu() - wanted).abs()
         greedy = (got.argmax(-1).cpu() == wanted.argmax(-1)).float().mean().item()
-        largest = difference.max().item()
+        largest, mean = difference.max().item(), difference.mean().item()
         self.that(
-            largest <= self.tolerance,  # false for NaN too
+            largest <= self.largest and mean <= self.tolerance,  # false for NaN too
             name,
-            f"logits differ by at most {largest:.2e}, on average {difference.mean().item():.2e} (limit {self.tolerance:.0e}); "
-            f"same greedy token {100 * greedy:.1f} %",
+            f"logits differ by at most {largest:.2e} (limit {self.largest:.0e}), on average by {mean:.2e} "
+            f"(limit {self.tolerance:.0e}); same greedy token {100 * greedy:.1f} %",
         )
 
 
@@ -123,7 +132,7 @@ def check_folder(folder, device="cpu", tolerance=1e-4):
     report = json.loads((folder / "parity.json").read_text())
     held = load_file(folder / "parity.safetensors")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    check = Check(tolerance)
+    check = Check(tolerance, tolerance * (1 if device == "cpu" else LARGEST_ON_A_GPU))
     model = check_loading(check, folder).to(device)
     with torch.no_grad():
         check_documents(check, model, held)
@@ -139,7 +148,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--tolerance", type=float, default=1e-4, help="largest difference of a logit")
+    parser.add_argument("--tolerance", type=float, default=1e-4, help=f"largest difference of a logit on a CPU, mean and 1/{LARGEST_ON_A_GPU} of the largest on a GPU")
     options = parser.parse_args()
     return 1 if check_folder(options.folder, options.device, options.tolerance) else 0
 

@@ -36,13 +36,9 @@ void import_model(const Options& options) {
   for (const LogicalView& tensor : loaded.parameters->logical())
     state.tensors["model/" + tensor.name] = tensor.weight;
   const fs::path tokenizer = fs::path(options.from) / kSentencePieceName;
-  if (holds_foreign_tokenizer(options.from)) {
-    ForeignTokenizer(options.from).copy_to(to / kRunForeignTokenizerName);
-  } else if (fs::exists(tokenizer)) {
+  if (!holds_foreign_tokenizer(options.from) && fs::exists(tokenizer))
     check_tokenizer(Tokenizer(tokenizer), loaded);
-    make_folders(to);
-    write_file_atomically(to / kRunTokenizerName, read_file(tokenizer));
-  }
+  copy_tokenizer(options.from, to);
   Checkpointer checkpointer(to / "checkpoints", {});
   nlohmann::json run = {
       {"config", to_json(loaded.config)}, {"commit", kCommit}, {"imported_from", options.from}};

@@ -7,6 +7,7 @@
 #include "checkpoint/locate.h"
 #include "checkpoint/reader.h"
 #include "config/load.h"
+#include "core/atomic_file.h"
 #include "core/check.h"
 #include "export/folder.h"
 #include "export/foreign_tokenizer.h"
@@ -60,13 +61,12 @@ InferenceModel load_for_inference(const fs::path& path, Device device, int64_t m
   const fs::path from = weights_folder(path);
   if (is_exported_folder(from)) {
     out.config = config_of(from);
-    out.tokenizer_hash = exported_tokenizer_hash(from);
   } else {
     const Manifest manifest = read_manifest(from);
     out.config = config_from_json(manifest.run.at("config"));
     out.step = manifest.step;
-    out.tokenizer_hash = manifest.run.value("tokenizer", "");
   }
+  out.tokenizer_hash = trained_tokenizer_hash(from);
   out.device = choose_device(device, out.config.precision.compute, "--device");
   out.parameters =
       std::make_unique<FlatParameters>(HybridModel::parameter_specs(out.config.model), out.device.device,
@@ -112,6 +112,24 @@ std::optional<fs::path> find_foreign_tokenizer(const fs::path& path, const std::
                                                    : resolve_checkpoint(path).parent_path().parent_path() /
                                                          kRunForeignTokenizerName;
   return holds_foreign_tokenizer(folder) ? std::optional(folder) : std::nullopt;
+}
+
+void copy_tokenizer(const fs::path& step_or_exported, const fs::path& run) {
+  if (const auto foreign = find_foreign_tokenizer(step_or_exported, "")) {
+    ForeignTokenizer(*foreign).copy_to(run / kRunForeignTokenizerName);
+    return;
+  }
+  const fs::path own = is_exported_folder(step_or_exported)
+                           ? step_or_exported / kSentencePieceName
+                           : step_or_exported.parent_path().parent_path() / kRunTokenizerName;
+  if (!fs::exists(own)) return;
+  make_folders(run);
+  write_file_atomically(run / kRunTokenizerName, read_file(own));
+}
+
+std::string trained_tokenizer_hash(const fs::path& step_or_exported) {
+  return is_exported_folder(step_or_exported) ? exported_tokenizer_hash(step_or_exported)
+                                              : read_manifest(step_or_exported).run.value("tokenizer", "");
 }
 
 void check_tokenizer(const Tokenizer& tokenizer, const InferenceModel& model) {

@@ -51,6 +51,13 @@ std::filesystem::path find_tokenizer(const std::filesystem::path& path, const st
 std::optional<std::filesystem::path> find_foreign_tokenizer(const std::filesystem::path& path,
                                                             const std::string& given);
 
+// Puts what those two would find by themselves into the run folder `run`: the SentencePiece model, or
+// somebody else's files. `step_or_exported` may have none.
+void copy_tokenizer(const std::filesystem::path& step_or_exported, const std::filesystem::path& run);
+
+// Of the tokenizer that the weights were trained with; empty where that is not known.
+std::string trained_tokenizer_hash(const std::filesystem::path& step_or_exported);
+
 // Throws InputError when the model was trained with another tokenizer, as far as that can be known: by hash
 // for a run's, by EOS otherwise.
 void check_tokenizer(const Tokenizer& tokenizer, const InferenceModel& model);

@@ -76,7 +76,8 @@ std::string out_of_memory_advice(const RunConfig& config, const std::string& sho
 }
 
 // Leaves in the run folder what it was started with. After start(): a refused resume changes nothing there.
-void record(const RunConfig& config, const ComputeDevice& device, const RunFolder& folder) {
+void record(const RunConfig& config, const ComputeDevice& device, const StartPlan& plan,
+            const RunFolder& folder) {
   folder.write_config(to_yaml(config));
   folder.write_manifest({{"started", utc_time()},
                          {"commit", kCommit},
@@ -86,11 +87,18 @@ void record(const RunConfig& config, const ComputeDevice& device, const RunFolde
                          {"parameters", count_parameters(config.model).total}});
   if (!config.data.tokenizer.empty())  // a run folder can be used without the files it was made from
     write_file_atomically(folder.path() / kRunTokenizerName, read_file(config.data.tokenizer));
+  else if (plan.kind == StartPlan::Kind::init_from)
+    copy_tokenizer(plan.checkpoint, folder.path());
 }
 
 RunConfig planned_config(const RunConfig& given, const LaunchOptions& options, const StartPlan& plan,
                          const TokenizerFacts& tokenizer) {
   expect_fields("--allow-change", options.allow_change);
+  if (plan.kind == StartPlan::Kind::init_from) {
+    const std::string trained = trained_tokenizer_hash(plan.checkpoint);
+    if (!trained.empty() && !tokenizer.hash.empty())
+      expect_tokenizer(trained, tokenizer.hash, options.allow_change);
+  }
   if (plan.kind != StartPlan::Kind::resume) return given;
   const Manifest manifest = read_manifest(plan.checkpoint);
   expect_tokenizer(manifest.run.value("tokenizer", tokenizer.hash), tokenizer.hash, options.allow_change);
@@ -170,7 +178,7 @@ int train(const RunConfig& given, const LaunchOptions& options, Mesh& mesh, Outp
   Trainer& trainer = made.emplace(config, device, mesh, output.folder ? &*output.folder : nullptr,
                                   std::move(*checkpointer), tokenizer);
   start(trainer, config, plan);
-  if (output.folder) record(config, device, *output.folder);
+  if (output.folder) record(config, device, plan, *output.folder);
   output.set_status({RunState::running, trainer.step(), "", std::nullopt});
   const auto reason = trainer.run();
   log_info(concat("memory: ", format_bytes(memory_peak(device)), " used at the peak, ",

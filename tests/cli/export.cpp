@@ -228,6 +228,39 @@ TEST_CASE("export and import: somebody else's tokenizer goes with the model") {
   REQUIRE(changes(contents(run.folder / "again"), contents(run.folder / "hf"), {}) == Words{});
   done(run, "export --checkpoint hf --to third");
   REQUIRE(changes(contents(run.folder / "third"), contents(run.folder / "hf"), {}) == Words{});
+  for (const std::string from : {"imported", "hf"}) {
+    CAPTURE(from);
+    done(run, train("--set train.max_steps=1 --set train.run_dir=from-" + from + " --init-from " + from));
+    REQUIRE(fs::exists(run.folder / ("from-" + from) / "tokenizer/merges.txt"));
+  }
+}
+
+TEST_CASE("train --init-from: the tokenizer goes with the weights, and another one is refused") {
+  const TinyRun run;
+  RunConfig config = run.config();
+  config.model.vocab_size = 400;
+  config.train.run_dir = "run";
+  write(run.folder / "run.yaml", to_yaml(config));
+  add_tokenizer(run.folder.path());
+  const std::string eod = " --set data.eod_id=-1";
+  done(run, train("--set train.max_steps=1 --set data.tokenizer=tok.model" + eod));
+  done(run, "export --checkpoint run --to hf");
+  const std::string once = "--set train.max_steps=1 --set train.run_dir=";
+  for (const std::string from : {"run", "hf"}) {
+    CAPTURE(from);
+    const fs::path warm = run.folder / ("from-" + from);
+    done(run, train(once + "from-" + from + " --init-from " + from));
+    REQUIRE(read_file(warm / "tokenizer.model") == read_file(run.folder / "tok.model"));
+
+    done(run, "tokenizer train --input " + (kSourceDir / "README.md").string() +
+                  " --model-prefix other --vocab-size 380 --threads 1");
+    const std::string other =
+        train(once + "other-" + from + " --init-from " + from + " --set data.tokenizer=other.model");
+    const Ended ended = run_program(run.folder.path(), words(other));
+    REQUIRE(ended.code == kBadInput);
+    REQUIRE(ended.err.find("--allow-change data.tokenizer") != std::string::npos);
+    done(run, other + " --allow-change data.tokenizer");
+  }
 }
 
 TEST_CASE("export: a folder with our tokenizer, or only its SentencePiece model, gives our class") {
