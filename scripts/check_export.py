@@ -148,7 +148,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--tolerance", type=float, default=1e-4, help=f"largest difference of a logit on a CPU, mean and 1/{LARGEST_ON_A_GPU} of the largest on a GPU")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-4,
+        help=f"largest difference of a logit on a CPU; on a GPU the mean, and 1/{LARGEST_ON_A_GPU} of the largest",
+    )  # fmt: skip
     options = parser.parse_args()
     return 1 if check_folder(options.folder, options.device, options.tolerance) else 0
 

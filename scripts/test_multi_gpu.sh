@@ -4,9 +4,9 @@
 #   scripts/test_multi_gpu.sh [--scaling-only | --tests-only] [FOLDER]
 #
 # FOLDER is a build folder, build/release by default, or what test_gpu.sh --pack made of one. The scaling table gives
-# tokens/s of models and ZeRO stages on two GPUs over those of GPU 0 alone with the same micro-batch, the share of the step in
-# which work waited for communication, and a rank's peak memory with what plan says of it. MODELS="transxssm-320m:8 ..." (configuration and
-# micro-batch), STAGES="0 1", REPEATS=12 choose.
+# tokens/s of models and ZeRO stages on two GPUs over those of GPU 0 alone with the same micro-batch, the share of the
+# step in which work waited for communication, and a rank's peak memory with what plan says of it.
+# MODELS="transxssm-320m:8 ..." (configuration and micro-batch), STAGES="0 1", REPEATS=12 choose.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
