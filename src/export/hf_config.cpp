@@ -328,6 +328,10 @@ ExportedConfig read_hf_config(const json& config, const std::string& file) {
   expect_input(known != kFamilies.end(),
                concat(file, ": model_type is ", type.dump(),
                       "; this program reads what it exports: TransXSSM, llama, mamba2"));
+  const json& classes = read.at("architectures");
+  expect_input(classes == json::array({known->architecture}),
+               concat(file, ": architectures is ", classes.dump(), "; for model_type ", type.dump(),
+                      " this program reads [\"", known->architecture, "\"]"));
   ExportedConfig out;
   apply_family(known->family, out.model);
   visit_hf_fields(known->family, out.model, read, [&](const char* key, const json& value) {

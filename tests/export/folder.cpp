@@ -136,6 +136,8 @@ TEST_CASE("exported folder: damage is named") {
   refused([&] { write_file_atomically(folder / "model.safetensors.index.json", "{}"); }, "has no weight_map");
   refused([&] { write_file_atomically(folder / "config.json", "{"); }, "config.json: is not JSON");
   refused([&] { edit_config([](auto& t) { t["model_type"] = "gpt2"; }); }, "model_type is \"gpt2\"");
+  refused([&] { edit_config([](auto& t) { t["architectures"] = {"OtherForCausalLM"}; }); },
+          "architectures is [\"OtherForCausalLM\"]");
   refused([&] { edit_config([](auto& t) { t.erase("ssd_rope"); }); }, "has no field ssd_rope");
   refused([&] { edit_config([](auto& t) { t["hidden_size"] = "wide"; }); }, "hidden_size is \"wide\"");
   refused([&] { edit_config([](auto& t) { t["hidden_act"] = "gelu"; }); }, "hidden_act is \"gelu\"");
