@@ -4,7 +4,7 @@
 //   dX = (to_end Δ) ∘ (B Gᵀ) + Mᵀ dY       dB = (to_end Δ) ∘ (X G) + dSᵀ C
 //   G ← e^{s_end} G + (e^s ∘ dY)ᵀ C
 // Warpgroups: "inputs" makes dX, "keys" makes dB, each keeps half of G's rows; two "helpers" turn C and B
-// together, then make half of the columns of W and dS each.
+// together, then make half of the columns of M and dS each.
 #pragma once
 
 #include "csrc_cuda/ssd/bwd_reverse_helpers.cuh"
@@ -129,7 +129,7 @@ class ReverseScan {
     sm90::wgmma_commit();
   }
 
-  // d += Wᵀ dY or dSᵀ C, queued.
+  // d += Mᵀ dY or dSᵀ C, queued.
   __device__ void multiply_by_pairs(float (&d)[64], int stage) {
     const Tile* pairs = makes_inputs() ? &shared_.weights : &shared_.scores;
     const Tile* values = makes_inputs() ? shared_.dy[stage] : shared_.c[stage];

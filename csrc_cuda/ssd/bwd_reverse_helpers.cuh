@@ -16,7 +16,7 @@ inline constexpr int kStagingBytes = 1024;
 struct SsdReverseShared : SsdBackwardTiles<kReverseStages> {
   static constexpr int kLoaderThreads = 256;
   Tile gradient[2][2];   // rounded G: [column half][row half]
-  Tile weights, scores;  // Wᵀ and dSᵀ, [64 j × 64 i]
+  Tile weights, scores;  // Mᵀ and dSᵀ, [64 j × 64 i]
   AngleTable angle_table[kStages];
   ScalarRing<kStages> scalars;
   RotationStep rotation_step;
@@ -26,7 +26,7 @@ struct SsdReverseShared : SsdBackwardTiles<kReverseStages> {
   sm90::Mbarrier gradient_read, gradient_written;  // by every warp of both carrying warpgroups
   float gained[4][kSsdChunk];                      // of a helper's four warps, by i
   float lost[2][kSsdChunk];                        // of each helper, by j
-  float2 diagonal[kSsdChunk];                      // of W ∘ dY Xᵀ and of dY Xᵀ
+  float2 diagonal[kSsdChunk];                      // of M ∘ dY Xᵀ without Δ, and of dY Xᵀ
 
   __device__ void init() {
     constexpr int kWarps = 4;  // of a warpgroup
@@ -65,7 +65,7 @@ __device__ inline int scatter_column_sums(float (&value)[8]) {
   return lane / 8 * 8 + 2 * (lane % 4) + lane / 4 % 2;
 }
 
-// One of two warpgroups that turn C and B together, then make half of the columns i of Wᵀ and dSᵀ [64 j × 64
+// One of two warpgroups that turn C and B together, then make half of the columns i of Mᵀ and dSᵀ [64 j × 64
 // i] each.
 class ReverseHelper {
  public:
@@ -143,7 +143,7 @@ class ReverseHelper {
     shared_.lost[0][kHalf + 16 * (warp_in_group() - 2) + lane_index() % 16] = 0;
   }
 
-  // Products B Cᵀ and X dYᵀ → Wᵀ and dSᵀ in place. Leaves in shared memory, with W ∘ dY Xᵀ, what s_i of its
+  // Products B Cᵀ and X dYᵀ → Mᵀ and dSᵀ in place. Leaves in shared memory, with M ∘ dY Xᵀ, what s_i of its
   // columns gain and, without Δ_j, what s_j of its rows loses.
   __device__ void weigh(float (&products)[16], float (&scores)[16], const ChunkScalars& scalars,
                         int first_column) {

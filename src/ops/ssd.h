@@ -50,6 +50,9 @@ struct SsdResult {
 //   gradient comes back in one buffer of the same columns.
 // a_log_h, dt_bias_h: [H] f32; d_skip_h: [H] or null. Their gradients are added to Parameter::grad.
 // rope: table of width N, or null for no rotation.  initial_state: f32 [B, H, P, N], absolute frame.
+// documents: checked where they lie on the CPU. On a GPU the host does not read them (documents.h): there the
+//   caller answers for offsets and positions, and a position outside the rotary table ends the kernel by a
+//   trap.
 // Δ, decay, cumulative sums and state are f32 (f64 for f64 input).
 // Differentiable in packed, a_log, dt_bias, d_skip, initial_state; final_state may carry a gradient in.
 SsdResult ssd(const SsdDims& dims, const at::Tensor& packed_btw, const ParameterPtr& a_log_h,
