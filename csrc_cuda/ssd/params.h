@@ -18,7 +18,7 @@ inline constexpr int kSsdAnchorParts = 8;  // of each such product
 inline int64_t ssd_spans(int64_t tokens) { return (tokens + kSsdTokensPerState - 1) / kSsdTokensPerState; }
 
 // Into how many segments a row is cut, each with its own blocks: enough to fill a GPU of 132 multiprocessors,
-// none shorter than 512 tokens.
+// none but the last shorter than 512 tokens.
 inline int ssd_segments(int64_t batch, int64_t tokens, int64_t heads) {
   constexpr int64_t kEnoughRows = 64, kBlocksWanted = 128, kFewestSpans = 4;
   const int64_t rows = batch * heads, spans = ssd_spans(tokens);

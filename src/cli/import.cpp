@@ -7,7 +7,6 @@
 #include "checkpoint/checkpointer.h"
 #include "checkpoint/locate.h"
 #include "config/load.h"
-#include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/logging.h"
 #include "core/version.h"
